@@ -184,10 +184,8 @@ class BPETokenizer:
     def encode_word(self, word):
         """One word -> list of ids: start from its bytes, then merge, earliest learned merge first."""
         ids = list(word.encode("utf-8"))
-        while len(ids) > 1:
-            pair = min(zip(ids, ids[1:]), key=lambda p: self.merges.get(p, math.inf))
-            if pair not in self.merges:
-                break
+        while known := [pair for pair in zip(ids, ids[1:]) if pair in self.merges]:
+            pair = min(known, key=self.merges.get)
             ids = merge(ids, pair, self.merges[pair])
         return ids
 
@@ -205,17 +203,17 @@ class BPETokenizer:
 # ---- 03 · Batching ----------------------------------------------------------------------------
 
 
-def split(data, fraction=0.9):
-    """The first part for training, the rest for validation: (N,) -> (n,) and (N - n,)."""
-    n = int(fraction * len(data))
-    return data[:n], data[n:]
-
-
 def windows(data, starts, block_size):
     """Inputs and targets, one step apart: data (N,), starts (B,) -> x (B, T) and y (B, T)."""
     places = starts[:, None] + torch.arange(block_size + 1)  # (B, T+1)
     rows = data[places]
     return rows[:, :-1], rows[:, 1:]
+
+
+def split(data, fraction=0.9):
+    """The first part for training, the rest for validation: (N,) -> (n,) and (N - n,)."""
+    n = int(fraction * len(data))
+    return data[:n], data[n:]
 
 
 def get_batch(data, batch_size, block_size, generator=None, device="cpu"):
@@ -254,7 +252,7 @@ def full_loss(model, data, block_size, batch_size=256):
     device = next(model.parameters()).device
     n = (len(data) - 1) // block_size * block_size  # what fills whole windows
     x, y = data[:n].view(-1, block_size), data[1 : n + 1].view(-1, block_size)
-    batches = list(zip(x.split(batch_size), y.split(batch_size)))
+    batches = list(zip(x.split(batch_size), y.split(batch_size))) if n else []
     if n < len(data) - 1:
         batches.append((data[None, n:-1], data[None, n + 1 :]))  # the short rest
     with evaluating(model):
@@ -363,6 +361,8 @@ class MultiHeadAttention(nn.Module):
 
     def attend(self, q, k, v):
         """softmax(q kᵀ / √D) v: (B, H, T, D). As many queries as keys: causal. One query: it is the newest."""
+        if q.shape[-2] not in (1, k.shape[-2]):
+            raise ValueError(f"{q.shape[-2]} queries for {k.shape[-2]} keys: give one query, the newest, or as many as keys")
         causal = q.shape[-2] == k.shape[-2]
         dropout = self.dropout if self.training else 0.0
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout)
@@ -416,7 +416,7 @@ class Block(nn.Module):
 class GPTConfig:
     """The shape of a GPT; the defaults are the `small` one of 209,729 parameters.
 
-    Raises ValueError where the sizes do not fit together.
+    Raises ValueError where a size makes no sense.
     """
 
     vocab_size: int = 65
@@ -499,7 +499,7 @@ def count_parameters(config):
 def operations_per_token(config):
     """Floating-point operations to train on one token: 6 for each parameter, 12·L·C·T for attention.
 
-    Source: Kaplan et al., 2020, arXiv:2001.08361, section 2.1.
+    Source: Chowdhery et al., 2022, arXiv:2204.02311, appendix B.
     """
     N = sum(count_parameters(config).values())
     return 6 * N + 12 * config.n_layer * config.n_embd * config.block_size

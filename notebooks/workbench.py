@@ -3,6 +3,7 @@
 Nothing here is about language models; what the lessons teach is in tinygpt.py.
 """
 import hashlib
+import http.client
 import json
 import os
 import pickle
@@ -21,6 +22,7 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import display
 from matplotlib_inline.backend_inline import set_matplotlib_formats
+from torch import nn
 from tqdm import tqdm
 
 # ---- Text -------------------------------------------------------------------------------------
@@ -56,8 +58,9 @@ def load_corpus(corpus="auto"):
     if corpus == "tinyshakespeare" and not (DATA / "tinyshakespeare.txt").exists():
         try:
             content = _download()
-        except (OSError, ValueError) as error:
-            print(f"Tiny Shakespeare cannot be downloaded ({error}): the bundled plays (six_plays) are used instead.")
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            print(f"Tiny Shakespeare cannot be downloaded ({reason}): the bundled plays (six_plays) are used instead.")
             corpus = "six_plays"
         else:
             _keep(DATA / "tinyshakespeare.txt", content)
@@ -148,25 +151,26 @@ def pick_device(device="auto"):
 
 
 def choose_threads():
-    """Set and return PyTorch's number of threads: OMP_NUM_THREADS, else 2 where they are clearly faster than 1.
+    """Set and return PyTorch's number of threads: OMP_NUM_THREADS, else 2 where two are clearly faster than one.
 
-    The lessons' models are so small that threads spend more time waiting than working, all the more on a
-    busy machine; so two are timed against one on products of a lesson's size, and must win by a fifth.
+    The lessons' models are so small that threads spend much of their time waiting for each other, and nearly
+    all of it on a busy machine; so two are timed against one on layers of a lesson's size, forward and
+    backward, and must win by a tenth. `Progress` goes back to one where the machine becomes busy later.
     """
     threads = int(os.environ.get("OMP_NUM_THREADS") or 0)
     if not threads:
-        x, w = torch.ones(512, 64), torch.ones(64, 256)
-        seconds = {1: [], 2: []}
-        for _ in range(8):
+        layers = nn.Sequential(nn.LayerNorm(64), nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 64))
+        x, seconds = torch.ones(512, 64), {1: [], 2: []}
+        for _ in range(9):
             for threads in seconds:
                 torch.set_num_threads(threads)
-                torch.relu(x @ w)  # wakes the threads
+                layers(x).sum().backward()  # wakes the threads
                 start = time.perf_counter()
-                for _ in range(20):
-                    torch.relu(x @ w)
+                for _ in range(8):
+                    layers(x).sum().backward()
                 seconds[threads].append(time.perf_counter() - start)
         middle = {threads: sorted(times)[len(times) // 2] for threads, times in seconds.items()}
-        threads = 2 if (os.cpu_count() or 1) > 1 and middle[2] < middle[1] / 1.2 else 1
+        threads = 2 if (os.cpu_count() or 1) > 1 and middle[2] < 0.9 * middle[1] else 1
     torch.set_num_threads(threads)
     return threads
 
@@ -182,6 +186,26 @@ def prepare(corpus="auto", device="auto", seed=1337):
 
 
 # ---- Progress ---------------------------------------------------------------------------------
+
+
+class _Watch:
+    """Times the steps; where 50 of them are half as fast as earlier ones, goes on with one thread.
+
+    Threads wait for each other by spinning, so two of them on a busy machine can be many times slower than one.
+    """
+
+    def __init__(self):
+        self.seconds, self.quickest, self.last = [], float("inf"), time.perf_counter()
+
+    def step(self):
+        now = time.perf_counter()
+        self.seconds.append(now - self.last)
+        self.last = now
+        if len(self.seconds) == 50:
+            middle = sorted(self.seconds)[25]  # the median: steps with an evaluation do not count
+            if middle > 2 * self.quickest and torch.get_num_threads() > 1:
+                torch.set_num_threads(1)
+            self.quickest, self.seconds = min(self.quickest, middle), []
 
 
 def sparkline(values):
@@ -206,6 +230,7 @@ class Progress:
         self.bar = None
 
     def __iter__(self):
+        watch = _Watch()
         form = "{n_fmt}/{total_fmt} steps |{bar:24}| {elapsed} gone, {remaining} left{postfix}"
         with self._stop_button(), tqdm(
             total=self.total, initial=self.first, file=sys.stdout, bar_format=form, mininterval=0.5, ascii=" ░▒▓█"
@@ -216,6 +241,7 @@ class Progress:
                     return
                 yield step
                 self.bar.update()
+                watch.step()
 
     def show(self, curve=(), **values):
         """Put these numbers at the end of the line, and `curve`, a list of numbers, as a small drawing."""
@@ -414,14 +440,17 @@ def load_checkpoint(path, model, optimizer=None, generator=None):
         raise FileNotFoundError(f"there is no checkpoint {path}: train and save one first")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        config, notes = state["config"], json.loads(state["notes"])
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
-        raise ValueError(f"{path} is no checkpoint of this project, or it was cut short: it is not loaded") from None
+        config, weights, notes = dict(state["config"]), state["model"], json.loads(state["notes"])
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, zipfile.BadZipFile):
+        raise ValueError(f"{path.name} is no checkpoint of this project, or it was cut short: it is not loaded") from None
     if config != asdict(model.config):
         ours = asdict(model.config)
         differs = ", ".join(f"{k}={config.get(k)} there, {ours[k]} here" for k in ours if config.get(k) != ours[k])
-        raise ValueError(f"{path} holds a model of another shape ({differs}): build the model with the shape of the file")
-    model.load_state_dict(state["model"])
+        raise ValueError(f"{path.name} holds a model of another shape ({differs}): build the model with the shape of the file")
+    for name, wanted in {"optimizer": optimizer, "generator": generator}.items():
+        if wanted and state.get(name) is None:
+            raise ValueError(f"{path.name} holds no {name}: it was saved without one, so training cannot go on from it")
+    model.load_state_dict(weights)
     if optimizer:
         optimizer.load_state_dict(state["optimizer"])
     if generator:

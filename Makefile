@@ -1,0 +1,67 @@
+# Needs GNU make 3.81 or later (what macOS ships) and Python 3.11 or later.
+PYTHON      ?= python3
+VENV        ?= .venv
+TORCH_INDEX ?=
+LESSON      ?=
+PARAMS      ?=
+BIN         := $(VENV)/bin
+STAMP       := $(VENV)/.installed
+TEST_STAMP  := $(VENV)/.installed-for-tests
+LESSONS     := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))
+PIP         := $(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+ifdef DEVICE
+export TINYGPT_DEVICE := $(DEVICE)
+endif
+ifdef CORPUS
+export TINYGPT_CORPUS := $(CORPUS)
+endif
+ifdef THREADS
+export OMP_NUM_THREADS := $(THREADS)
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help lab test run execute clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo 'Settings, all optional, for instance  make run LESSON=07 PARAMS="preset=medium max_iters=100":'
+	@echo '  LESSON=07          for run and execute: only these lessons ("03 07" for two)'
+	@echo '  PARAMS="name=1"    for run: other values for the parameters of the lessons'
+	@echo '  DEVICE=cuda        for test and run: cpu or cuda or mps'
+	@echo '  CORPUS=six_plays   for test and run: tinyshakespeare, six_plays, letters or the path of a text'
+	@echo '  THREADS=2          for test, run and execute: the number of threads'
+	@echo '  PYTHON=python3.12  the Python that .venv is made with'
+	@echo '  TORCH_INDEX=...    the package index with the PyTorch of your choice, for instance the smaller one'
+	@echo '                     for machines without a GPU: https://pytorch.org/get-started names its address'
+
+$(STAMP): requirements.txt
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here: install Python 3.11 or later, or name yours, as in  make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11: install a later one and name it, as in  make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the modules venv and ensurepip: install them (Debian and Ubuntu: the package python3-venv)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing what the lessons need into $(VENV) (a few minutes, once) ..."
+	@$(PIP) --requirement requirements.txt
+	@touch $@
+
+$(TEST_STAMP): $(STAMP) tests/requirements.txt
+	@$(PIP) --requirement tests/requirements.txt
+	@touch $@
+
+lab: $(STAMP) ## open the lessons in JupyterLab
+	$(BIN)/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_check_your_setup.ipynb
+
+test: $(TEST_STAMP) ## run all tests, and every lesson with its stored outputs compared
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q --durations=15 -p no:cacheprovider \
+	    --nbval --nbval-current-env --nbval-cell-timeout=600 tests $(LESSONS)
+
+run: $(STAMP) ## run the lessons into runs/; one table of times, memory and losses
+	@$(BIN)/python tests/run.py --lesson '$(LESSON)' --params '$(PARAMS)'
+
+execute: $(STAMP) ## run the lessons in place and store their outputs
+	@$(BIN)/python tests/execute.py --lesson '$(LESSON)'
+
+clean: ## remove .venv, runs/ and leftovers
+	rm -rf $(VENV) runs .pytest_cache .ruff_cache .hypothesis tests/__pycache__ notebooks/__pycache__ notebooks/.ipynb_checkpoints
