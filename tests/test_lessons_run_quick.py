@@ -5,6 +5,7 @@ import shutil
 
 import lessons
 import pytest
+import workbench
 
 TINY_SHAKESPEARE = lessons.ROOT / "data" / "tinyshakespeare.txt"
 LEFT_OUT = (".git", ".venv", "runs", "__pycache__", ".pytest_cache", ".ruff_cache", ".hypothesis", ".ipynb_checkpoints")
@@ -70,8 +71,9 @@ def run_quick(root, path, output, **given):
 
 @each_lesson
 def test_a_lesson_runs_on_tiny_shakespeare(path, tmp_path, project):
+    workbench.load_corpus("tinyshakespeare")  # downloads it, where it is not there yet and can be had
     if not TINY_SHAKESPEARE.exists():
-        reason = "data/tinyshakespeare.txt is missing: run a lesson once with network, or put it there"
+        reason = "data/tinyshakespeare.txt is missing and cannot be downloaded: put it there"
         assert not os.environ.get("CI"), reason
         pytest.skip(reason)
     assert "1,115,394" in run_quick(project, path, tmp_path, corpus="tinyshakespeare")
