@@ -256,7 +256,8 @@ def full_loss(model, data, block_size, batch_size=256):
     if n < len(data) - 1:
         batches.append((data[None, n:-1], data[None, n + 1 :]))  # the short rest
     with evaluating(model):
-        return sum(next_token_loss(model(x.to(device)), y.to(device)).item() * y.numel() for x, y in batches) / (len(data) - 1)
+        losses = [next_token_loss(model(x.to(device)), y.to(device)).item() * y.numel() for x, y in batches]
+    return sum(losses) / (len(data) - 1)
 
 
 def train(model, draw_batch, optimizer, steps, on_step=None):
@@ -362,7 +363,7 @@ class MultiHeadAttention(nn.Module):
     def attend(self, q, k, v):
         """softmax(q kᵀ / √D) v: (B, H, T, D). As many queries as keys: causal. One query: it is the newest."""
         if q.shape[-2] not in (1, k.shape[-2]):
-            raise ValueError(f"{q.shape[-2]} queries for {k.shape[-2]} keys: give one query, the newest, or as many as keys")
+            raise ValueError(f"{q.shape[-2]} queries for {k.shape[-2]} keys: give one query or as many as keys")
         causal = q.shape[-2] == k.shape[-2]
         dropout = self.dropout if self.training else 0.0
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=dropout)
