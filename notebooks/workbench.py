@@ -427,6 +427,8 @@ def load_checkpoint(path, model, optimizer=None, generator=None):
         raise FileNotFoundError(f"there is no checkpoint {path}: train and save one first")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise TypeError("a checkpoint is a dictionary")
         config, weights, notes = dict(state["config"]), state["model"], json.loads(state["notes"])
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, LookupError, TypeError, ValueError, zipfile.BadZipFile):
         raise ValueError(f"{path.name} is no checkpoint of this project, or it was cut short: it is not loaded") from None
