@@ -4,6 +4,7 @@ VENV        ?= .venv
 TORCH_INDEX ?=
 LESSON      ?=
 PARAMS      ?=
+BENCH       ?=
 BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.installed
 TEST_STAMP  := $(VENV)/.installed-for-tests
@@ -22,7 +23,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test run execute clean
+.PHONY: help lab test run bench execute clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,9 +31,10 @@ help: ## show this list
 	@echo 'Settings, all optional, for instance  make run LESSON=07 PARAMS="preset=medium max_iters=100":'
 	@echo '  LESSON=07          for run and execute: only these lessons ("03 07" for two)'
 	@echo '  PARAMS="name=1"    for run: other values for the parameters of the lessons'
+	@echo '  BENCH="step bpe"   for bench: only these parts of step, quality, writing, bpe'
 	@echo '  DEVICE=cuda        for test and run: cpu or cuda or mps'
-	@echo '  CORPUS=six_plays   for test and run: tinyshakespeare, six_plays, letters or the path of a text'
-	@echo '  THREADS=2          for test, run and execute: the number of threads'
+	@echo '  CORPUS=six_plays   for test, run and bench: tinyshakespeare, six_plays, letters or the path of a text'
+	@echo '  THREADS=2          for test, run, bench and execute: the number of threads'
 	@echo '  PYTHON=python3.12  the Python that .venv is made with'
 	@echo '  TORCH_INDEX=...    the package index with the PyTorch of your choice, for instance the smaller one'
 	@echo '                     for machines without a GPU: https://pytorch.org/get-started names its address'
@@ -59,6 +61,9 @@ test: $(TEST_STAMP) ## run all tests, and every lesson with its stored outputs c
 
 run: $(STAMP) ## run the lessons into runs/; one table of times, memory and losses
 	@$(BIN)/python tests/run.py --lesson '$(LESSON)' --params '$(PARAMS)'
+
+bench: $(TEST_STAMP) ## measure speed beside plain code and transformers: runs/bench.md, .json, .png
+	@$(BIN)/python tests/bench.py --parts '$(BENCH)'
 
 execute: $(STAMP) ## run the lessons in place and store their outputs
 	@$(BIN)/python tests/execute.py --lesson '$(LESSON)'

@@ -26,9 +26,13 @@ QUICK = {  # parameters that make a lesson run in seconds, at any loss
     "05": {"max_iters": 5},
     "06": {"max_iters": 5},
     "07": {"max_iters": 20, "eval_interval": 10, "eval_iters": 2, "overfit_iters": 100, "val_goal": 9.0, "train_goal": 9.0},
+    "09": {
+        "range_iters": 10, "compare_iters": 4, "max_iters": 20, "eval_interval": 10, "eval_iters": 2, "val_goal": 9.0, "short_goal": 9.0,
+    },
 }
 GOALS = {  # upper bounds in nats that a full run reaches; the stored lessons carry exactly these
     "07": {"val_goal": 1.83, "train_goal": 1.68},
+    "09": {"val_goal": 1.68, "short_goal": 1.82},
 }
 
 
@@ -82,6 +86,23 @@ def results(nb):
             found["rungs"] |= values.pop("rungs", {})
             found |= values
     return found
+
+
+def definitions_of(path, **given):
+    """What the lesson's cells define, by name: imports, functions, classes and CONSTANTS, nothing of it run or trained.
+
+    `given` holds what these expect to find: variables that the lesson's other cells would have made.
+    """
+    kinds = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
+    names = dict(given, __name__=Path(path).stem)
+    for cell in code_cells(read(path)):
+        kept = [line for line in ast.parse(python(cell)).body if isinstance(line, kinds) or _constant(line)]
+        exec(compile(ast.Module(kept, []), f"{Path(path).name}, cell {cell.id}", "exec"), names)  # our own lessons
+    return names
+
+
+def _constant(line):
+    return isinstance(line, ast.Assign) and all(isinstance(name, ast.Name) and name.id.isupper() for name in line.targets)
 
 
 # ---- Parameters -------------------------------------------------------------------------------
