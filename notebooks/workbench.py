@@ -333,6 +333,7 @@ LADDER = {  # validation loss of the lessons' default runs, about, in nats per c
         "four heads": 2.29,
         "blocks": 2.04,
         "GPT": 1.81,
+        "GPT trained well": 1.645,
     },
     "six_plays": {
         "every symbol equally likely": 4.17,
@@ -342,6 +343,7 @@ LADDER = {  # validation loss of the lessons' default runs, about, in nats per c
         "four heads": 2.14,
         "blocks": 1.84,
         "GPT": 1.52,
+        "GPT trained well": 1.37,
     },
 }
 

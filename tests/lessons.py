@@ -26,6 +26,7 @@ QUICK = {  # parameters that make a lesson run in seconds, at any loss
     "05": {"max_iters": 5},
     "06": {"max_iters": 5},
     "07": {"max_iters": 20, "eval_interval": 10, "eval_iters": 2, "overfit_iters": 100, "val_goal": 9.0, "train_goal": 9.0},
+    "08": {"max_iters": 5, "token_iters": 2, "texts": 2, "length": 40},
     "09": {
         "range_iters": 10, "compare_iters": 4, "max_iters": 20, "eval_interval": 10, "eval_iters": 2, "val_goal": 9.0, "short_goal": 9.0,
     },

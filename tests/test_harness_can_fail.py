@@ -164,14 +164,16 @@ SAYS_TEXT = code(f"print({stored.TINY_SHAKESPEARE!r})")
 def test_make_execute_stores_the_same_bytes_every_time(lesson, tiny_shakespeare_is_there):
     renewed = code("print('1 of 2\\r2 of 2', flush=True); print('end'); print('longer\\rlong   ')")
     picture = code("from IPython.display import HTML; HTML('<b>5</b>', metadata={'a': 1})")
-    path = edit(lesson(SAYS_TEXT, renewed, picture), metadata={"tags": ["a"], "collapsed": True})
+    slider = code("from ipywidgets import IntSlider; print('drawn'); display(IntSlider(7))")
+    path = edit(lesson(SAYS_TEXT, renewed, slider, picture), metadata={"tags": ["a"], "collapsed": True})
     assert execute.main([], [path]) == 0
     once = path.read_bytes()
     assert execute.main([], [path]) == 0
     assert path.read_bytes() == once
     nb = lessons.read(path)
     assert nb.cells[3].outputs[0].text == "2 of 2\nend\nlong\n"
-    assert nb.cells[4].metadata == {"tags": ["a"]} and nb.cells[4].outputs[0].metadata == {}
+    assert [output.text for output in nb.cells[4].outputs] == ["drawn\n"]  # the slider lives in its kernel
+    assert nb.cells[5].metadata == {"tags": ["a"]} and nb.cells[5].outputs[0].metadata == {}
     assert not stored.lean_metadata(path) + stored.executed_in_order(path) + stored.no_machine_detail(path)
 
 
