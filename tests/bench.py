@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from statistics import median
 
@@ -37,6 +38,9 @@ QUICK = {  # the same in seconds, for the tests: its numbers mean nothing
 }
 
 
+SETTINGS = {"THREADS": "OMP_NUM_THREADS", "CORPUS": "TINYGPT_CORPUS"}  # make's name: the variable it sets
+
+
 class ContenderFailed(Exception):
     """A contender's process ended or raised; the message says which and why."""
 
@@ -48,7 +52,8 @@ class Contender:
         self.name = " ".join([kind, str(settings.get("kind", ""))]).strip()
         command = [sys.executable, str(Path(__file__).with_name("contenders.py")), kind, json.dumps(settings)]
         environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # a pipe would fill up and block
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
         self.process = subprocess.Popen(command, env=environment, text=True, **pipes)
 
     def __getattr__(self, method):
@@ -59,8 +64,10 @@ class Contender:
                 answer = self.process.stdout.readline()
             except BrokenPipeError:
                 answer = ""
-            if not answer:
-                said = self.process.communicate()[1].strip().splitlines() or [f"exit status {self.process.returncode}"]
+            if not answer.endswith("\n"):  # none, or one cut off
+                status = self.process.wait()
+                self.errors.seek(0)
+                said = self.errors.read().strip().splitlines() or [f"exit status {status}"]
                 raise ContenderFailed(f"the contender {self.name} ended at {method}: {said[-1]}")
             return json.loads(answer)
 
@@ -72,6 +79,7 @@ class Contender:
     def __exit__(self, *_):
         self.process.kill()
         self.process.communicate()
+        self.errors.close()
 
 
 class All(dict):
@@ -90,6 +98,22 @@ def spread(values):
     return {"median": median(values), "low": min(values), "high": max(values)}
 
 
+def in_turn(kinds, turn):
+    """The contenders in the order of this round: each comes first in its turn."""
+    first = turn % len(kinds)
+    return [*kinds[first:], *kinds[:first]]
+
+
+def shares(operations, seconds, speeds):
+    """What part of the machine's own speed, in operations per second, was made use of, from the seconds of each round."""
+    return spread([operations / taken / speed for taken, speed in zip(seconds, speeds)])
+
+
+def first_at(curve, target):
+    """Steps and seconds of the first point (steps, seconds, loss) at the target or below; None and None without one."""
+    return next(((step, seconds) for step, seconds, loss in curve if loss <= target), (None, None))
+
+
 def ratios(ours, theirs):
     """How many times quicker `ours` is, from the seconds of each round."""
     return spread([b / a for a, b in zip(ours, theirs)])
@@ -102,60 +126,59 @@ def bench_step(plan, threads, corpus):
     """Time of a training step at three sizes; what share of the machine's own speed it makes use of."""
     from tinygpt import GPTConfig, operations_per_token
 
-    rows = []
-    for (size, (L, H, C, T, B)), steps in zip(SIZES.items(), plan["steps"]):
-        shape = dict(n_layer=L, n_head=H, n_embd=C, block_size=T)
-        kinds = ("reference", "project", "transformers")
-        with All({kind: Contender("Trainer", threads, kind=kind, shape=shape, batch_size=B, corpus=corpus) for kind in kinds}) as all_:
-            all_["product"] = Contender("Product", threads, size=plan["product"])
-            parameters = {kind: all_[kind].parameters() for kind in kinds}
+    rows, kinds = [], ("reference", "project", "transformers")
+    with All({kind: Contender("Trainer", threads, kind=kind, corpus=corpus) for kind in kinds}) as all_:
+        all_["product"] = Contender("Product", threads, size=plan["product"])
+        for (size, (L, H, C, T, B)), steps in zip(SIZES.items(), plan["steps"]):
+            shape = dict(n_layer=L, n_head=H, n_embd=C, block_size=T)
+            parameters = {kind: all_[kind].build(shape, B) for kind in kinds}
             seconds, speeds = {kind: [] for kind in kinds}, []
             for turn in range(plan["rounds"] + 1):
                 speed = all_["product"].run(20)
-                taken = {kind: all_[kind].run(steps) / steps for kind in kinds}
+                taken = {kind: all_[kind].run(steps) / steps for kind in in_turn(kinds, turn)}
                 if turn:  # the first round warms up
                     speeds.append(speed)
                     for kind in kinds:
                         seconds[kind].append(taken[kind])
-        operations = operations_per_token(GPTConfig(**shape)) * B * T
-        for kind in kinds:
-            shares = [operations / taken / speed for taken, speed in zip(seconds[kind], speeds)]
-            rows.append({
-                "size": size, "contender": kind, "parameters": parameters[kind],
-                "milliseconds": spread([1000 * s for s in seconds[kind]]),
-                "characters_per_second": B * T / median(seconds[kind]),
-                "against_reference": ratios(seconds[kind], seconds["reference"]),
-                "against_transformers": ratios(seconds[kind], seconds["transformers"]),
-                "share_of_product_speed": spread(shares), "product_gflops": median(speeds) / 1e9,
-            })  # fmt: skip
+            operations = operations_per_token(GPTConfig(**shape)) * B * T
+            for kind in kinds:
+                rows.append({
+                    "size": size, "contender": kind, "parameters": parameters[kind],
+                    "milliseconds": spread([1000 * s for s in seconds[kind]]),
+                    "characters_per_second": B * T / median(seconds[kind]),
+                    "against_reference": ratios(seconds[kind], seconds["reference"]),
+                    "against_transformers": ratios(seconds[kind], seconds["transformers"]),
+                    "gflops": operations / median(seconds[kind]) / 1e9, "product_gflops": median(speeds) / 1e9,
+                    "share_of_product_speed": shares(operations, seconds[kind], speeds),
+                })  # fmt: skip
     return rows
 
 
 def bench_quality(plan, threads, corpus):
     """Seconds of training, evaluation excluded, to the loss with which the reference ends its plain recipe."""
     shape = dict(n_layer=4, n_head=4, n_embd=64, block_size=32)
-    same = dict(shape=shape, batch_size=16, corpus=corpus)
     steps = {"reference, plain recipe": plan["plain_steps"], "project, plain recipe": plan["plain_steps"],
              "project, lesson 09": plan["well_steps"]}  # fmt: skip
     curves = {name: [] for name in steps}
     with All() as all_:
         for name, kind in zip(steps, ("reference", "project", None)):
             all_[name] = (
-                Contender("Trainer", threads, kind=kind, **same) if kind else
-                Contender("WellTrained", threads, max_iters=plan["well_steps"], **same)
+                Contender("Trainer", threads, kind=kind, corpus=corpus) if kind else
+                Contender("WellTrained", threads, max_iters=plan["well_steps"], corpus=corpus)
             )  # fmt: skip
-            all_[name].run(0)
+        for contender in all_.values():
+            contender.build(shape, 16)
         for turn in range(1, plan["slices"] + 1):
-            for name, total in steps.items():
+            for name in in_turn(list(steps), turn):
                 done, seconds = (curves[name][-1][:2]) if curves[name] else (0, 0.0)
-                now = total * turn // plan["slices"]
+                now = steps[name] * turn // plan["slices"]
                 seconds += all_[name].run(now - done)
                 curves[name].append((now, seconds, all_[name].loss()))
     target = curves["reference, plain recipe"][-1][2]
-    reached = {name: next((point for point in curve if point[2] <= target), (None, None)) for name, curve in curves.items()}
+    reached = {name: first_at(curve, target) for name, curve in curves.items()}
     rows = []
     for name, curve in curves.items():
-        step, seconds = reached[name][:2]
+        step, seconds = reached[name]
         rows.append({
             "contender": name, "steps": curve[-1][0], "seconds": curve[-1][1], "loss": curve[-1][2], "target": target,
             "step_at_target": step, "seconds_to_target": seconds,
@@ -175,7 +198,7 @@ def bench_writing(plan, threads, corpus):
                 fit = [kind for kind in kinds if place == "within" or kind != "transformers"]  # it has no positions there
                 seconds, texts = {kind: [] for kind in fit}, {}
                 for turn in range(plan["rounds"] + 1):
-                    for kind in fit:
+                    for kind in in_turn(fit, turn):
                         taken, texts[kind] = all_[kind].run(B, prompt, new)
                         seconds[kind] += [taken] if turn else []
                 if texts["plain"] != texts["cached"]:
@@ -230,10 +253,11 @@ def machine(threads):
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), cpu)
+    how = "as given" if os.environ.get("OMP_NUM_THREADS") else "as measured"
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=lessons.ROOT, capture_output=True, text=True).stdout.strip()
     return {
         "processor": cpu, "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version(),
-        "torch": torch.__version__, "transformers": transformers.__version__, "threads": threads,
+        "torch": torch.__version__, "transformers": transformers.__version__, "threads": f"{threads} ({how})",
         "date": datetime.date.today().isoformat(), "commit": commit or "unknown",
     }  # fmt: skip
 
@@ -255,7 +279,7 @@ COLUMNS = {  # part: {heading: how a row fills it}
         "characters/s": lambda row: f"{row['characters_per_second']:,.0f}",
         "× reference": lambda row: ranged(row["against_reference"], "{:.2f}"),
         "× transformers": lambda row: ranged(row["against_transformers"], "{:.2f}"),
-        "share of product speed": lambda row: f"{row['share_of_product_speed']['median']:.0%} of {row['product_gflops']:.0f} GFLOP/s",
+        "share of product speed": lambda row: f"{row['share_of_product_speed']['median']:.0%}: {row['gflops']:.0f} of {row['product_gflops']:.0f} GFLOP/s",
     },
     "quality": {
         "contender": lambda row: row["contender"],
@@ -304,22 +328,22 @@ def draw(record, path):
     bars = {}  # part: [(label, ratio)]
     for row in record.get("step", {}).get("rows", []):
         if row["contender"] != "reference":
-            bars.setdefault("a training step", []).append((f"{row['contender']}: {row['size']}", row["against_reference"]["median"]))
+            bars.setdefault("A training step", []).append((f"{row['contender']}: {row['size']}", row["against_reference"]["median"]))
     for row in record.get("quality", {}).get("rows", [])[1:]:
-        bars.setdefault("training to the plain recipe's loss", []).append((row["contender"], row["against_reference"] or 0))
+        bars.setdefault("Training to the same loss", []).append((row["contender"], row["against_reference"] or 0))
     for row in record.get("writing", {}).get("rows", []):
         if row["contender"] != "plain":
             label = f"{row['contender']}, {row['place']} the context, B={row['batch_size']}"
-            bars.setdefault("writing", []).append((label, row["against_plain"]["median"]))
+            bars.setdefault("Writing", []).append((label, row["against_plain"]["median"]))
     for row in record.get("bpe", {}).get("rows", []):
-        bars.setdefault("byte-pair encoding", []).append((row["task"], row["times_faster"]["median"]))
+        bars.setdefault("Byte-pair encoding", []).append((row["task"], row["times_faster"]["median"]))
     heights = [len(rows) + 1.5 for rows in bars.values()]
     fig, axes = plt.subplots(len(bars), figsize=(7, 0.34 * sum(heights)), height_ratios=heights, squeeze=False)
     for ax, (name, rows) in zip(axes[:, 0], bars.items()):
         drawn = ax.barh(*zip(*rows), color=[ORANGE if label.startswith("transformers") else BLUE for label, _ in rows])
-        ax.bar_label(drawn, [f" {ratio:.1f}" for _, ratio in rows])
+        ax.bar_label(drawn, [f" {ratio:.1f} ×" if ratio else " not reached" for _, ratio in rows])
         ax.axvline(1, color=BLACK, linestyle=":", linewidth=1)
-        ax.set_title(f"{name}: how many times quicker than the plain code")
+        ax.set_title(f"{name}: × plain code", loc="left")
         ax.invert_yaxis()
         ax.margins(x=0.12)
     fig.savefig(path, metadata={"Software": None})
@@ -329,7 +353,7 @@ def draw(record, path):
 # ---- The command ------------------------------------------------------------------------------
 
 
-def main(arguments=None, folder=lessons.ROOT / "runs"):
+def main(arguments=None, folder=None):
     """Returns the exit status: 0 where every part was measured, 1 where one failed, 2 for a wrong request."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", default="", help=f"some of {', '.join(PARTS)}; all by default")
@@ -344,10 +368,13 @@ def main(arguments=None, folder=lessons.ROOT / "runs"):
     from workbench import choose_threads, write_atomically
 
     threads, failed = choose_threads(), False
+    folder = folder or lessons.ROOT / "runs" / ("quick" if options.quick else "")
     kept = folder / "bench.json"
     record = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
-    folder.mkdir(exist_ok=True)
-    command = f"make bench BENCH=\"{' '.join(parts)}\"" if options.parts else "make bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["python tests/bench.py --quick" if options.quick else "make bench"]
+    command += [f'BENCH="{" ".join(parts)}"'] if options.parts else []
+    command += [f"{name}={os.environ[key]}" for name, key in SETTINGS.items() if os.environ.get(key)]
     for part in parts:
         print(f"{part}: {PARTS[part].__doc__}", flush=True)
         plan = (QUICK if options.quick else FULL)[part]
@@ -357,13 +384,12 @@ def main(arguments=None, folder=lessons.ROOT / "runs"):
             print(f"{part} was not measured: {error}", file=sys.stderr)
             failed = True
             continue
-        record[part] = {"command": command, "plan": plan, "machine": machine(threads), "rows": rows}
+        record[part] = {"command": " ".join(command), "plan": plan, "machine": machine(threads), "rows": rows}
         write_atomically(kept, lambda file: file.write((json.dumps(record, indent=1) + "\n").encode()))
-    if record:
-        text = markdown(record)
-        (folder / "bench.md").write_text(text, encoding="utf-8")
+        (folder / "bench.md").write_text(markdown(record), encoding="utf-8")
         draw(record, folder / "bench.png")
-        print(text)
+    if record:
+        print(markdown(record))
     return int(failed)
 
 

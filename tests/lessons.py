@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 RESULTS = "application/vnd.tinygpt.results+json"
-CELL_TIMEOUT = 600  # seconds
+CELL_TIMEOUT = 600  # seconds, in the tests
+RUN_TIMEOUT = 24 * 3600  # in make run: the larger presets train for long
 QUIET_KERNEL = ["--log-level=ERROR"]  # else each kernel warns that it talks to this machine without encryption
 
 QUICK = {  # parameters that make a lesson run in seconds, at any loss
@@ -170,7 +171,7 @@ def measure(path, output, given):
     """Run a lesson as `execute` does, in a process of its own: its line of the table of `make run`."""
     start, rungs, result = time.perf_counter(), {}, "passed"
     try:
-        rungs = results(execute(path, output, given))["rungs"]
+        rungs = results(execute(path, output, given, RUN_TIMEOUT))["rungs"]
     except LessonFailed as error:
         result = str(error)
     seconds = time.perf_counter() - start

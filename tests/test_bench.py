@@ -37,6 +37,9 @@ def test_the_reference_is_the_same_function_with_the_same_gradients():
     model = GPT(CONFIG, lambda model: None)
     reference = head_by_head(model)
     idx, targets = torch.randint(13, (2, 4, 7))
+    with torch.no_grad():
+        for one, other in ((n, dict(reference.named_parameters())[name]) for name, n in model.named_parameters() if "norm" in name):
+            other.copy_(one.normal_())  # fresh norms are all alike, and so hide one taken for another
     for either in (model, reference):
         tinygpt.next_token_loss(either(idx), targets).backward()
     assert torch.allclose(model(idx), reference(idx), atol=1e-6)
@@ -50,6 +53,40 @@ def test_gpt2_has_the_size_but_for_biases():
     ours, theirs = (sum(p.numel() for p in kind(CONFIG).parameters()) for kind in (GPT, contenders.GPT2))
     L, C, V = CONFIG.n_layer, CONFIG.n_embd, CONFIG.vocab_size
     assert theirs - ours == L * 3 * C - V  # theirs has biases in q, k, v and none in the last layer
+
+
+def test_transformers_runs_as_fast_as_it_can_and_by_the_same_recipe():
+    gpt2 = contenders.GPT2(CONFIG).model.config
+    assert (gpt2._attn_implementation, gpt2.activation_function) == ("sdpa", "relu")
+    assert (gpt2.resid_pdrop, gpt2.embd_pdrop, gpt2.attn_pdrop) == (0, 0, 0)
+    trainers = {kind: contenders.Trainer(kind, "six_plays") for kind in contenders.Trainer.models}
+    first = {}
+    for kind, trainer in trainers.items():
+        trainer.build(dict(n_layer=1, n_head=1, n_embd=8, block_size=8), 2)
+        first[kind] = trainer.draw()[0].tolist()
+    recipe = {kind: trainer.optimizer.defaults for kind, trainer in trainers.items()}
+    assert recipe["transformers"] == recipe["project"] == recipe["reference"] | {"fused": True}
+    assert recipe["reference"]["fused"] is None
+    assert first["reference"] == first["project"] == first["transformers"]
+
+
+def test_lesson_09_follows_its_schedule_from_slice_to_slice():
+    well, seen = contenders.WellTrained("six_plays", 100), []
+    well.build(dict(n_layer=1, n_head=1, n_embd=8, block_size=8), 2)
+    follow, well.on_step = well.on_step, lambda step, loss: (seen.append(step), follow(step, loss))
+    well.run(2)
+    well.run(3)
+    assert seen == [0, 1, 2, 3, 4]
+
+
+def test_only_the_cached_writer_remembers(monkeypatch):
+    shape, used = dict(n_layer=1, n_head=1, n_embd=8, block_size=8), []
+    remember = contenders.tinygpt.Cached.forward
+    monkeypatch.setattr(contenders.tinygpt.Cached, "forward", lambda self, idx: (used.append(1), remember(self, idx))[1])
+    for kind, times in {"plain": 0, "cached": 5, "transformers": 0}.items():
+        used.clear()
+        contenders.Writer(kind, shape).run(1, 1, 5)
+        assert len(used) == times
 
 
 @given(st.text(alphabet="abc ", min_size=1, max_size=200), st.integers(1, 12))
@@ -95,6 +132,45 @@ def test_the_record_is_a_table_and_a_picture_too(measured):
 
 def test_a_ratio_is_taken_round_by_round():
     assert bench.ratios([1.0, 2.0, 4.0], [3.0, 4.0, 4.0]) == {"median": 2.0, "low": 1.0, "high": 3.0}
+
+
+def test_the_share_of_the_machine_s_speed_the_turns_and_the_first_crossing():
+    assert bench.shares(100, [2.0], [200.0])["median"] == 0.25
+    assert [bench.in_turn("abc", turn)[0] for turn in range(4)] == ["a", "b", "c", "a"]
+    curve = [(10, 1.0, 3.0), (20, 2.0, 1.9), (30, 3.0, 2.1)]
+    assert bench.first_at(curve, 2.0) == (20, 2.0) and bench.first_at(curve, 1.0) == (None, None)
+
+
+def test_the_machine_s_speed_is_counted_from_a_known_number_of_operations(monkeypatch):
+    clock = iter([10.0, 12.0])
+    monkeypatch.setattr(contenders.time, "perf_counter", lambda: next(clock))
+    assert contenders.Product(8).run(5) == 5 * 2 * 8**3 / 2
+
+
+def fake(monkeypatch, folder, answer):
+    """A contender that answers its first request by this code."""
+    (folder / "contenders.py").write_text(f"import os, sys\nsys.stdin.readline()\n{answer}\n")
+    monkeypatch.setattr(bench, "__file__", str(folder / "bench.py"))
+    return bench.Contender("Fake", 3)
+
+
+def test_a_contender_gets_its_threads_and_may_write_much_on_standard_error(tmp_path, monkeypatch):
+    with fake(monkeypatch, tmp_path, "sys.stderr.write('x' * 1_000_000)\nprint(os.environ['OMP_NUM_THREADS'])") as contender:
+        assert contender.run() == 3
+
+
+def test_an_answer_cut_off_is_told_in_a_sentence(tmp_path, monkeypatch):
+    with fake(monkeypatch, tmp_path, "print('[1, 2', end='')") as contender:
+        with pytest.raises(bench.ContenderFailed, match="the contender Fake ended at run: exit status 0"):
+            contender.run()
+
+
+def test_other_merges_are_not_compared(monkeypatch):
+    answers = {"run": lambda self, merges: 1.0, "learned": lambda self: object(), "encode": lambda self, n: (1.0, [])}
+    nothing = {"__init__": lambda self, *_, **__: None, "__exit__": lambda *_: None}
+    monkeypatch.setattr(bench, "Contender", type("Contender", (), answers | nothing))
+    with pytest.raises(bench.ContenderFailed, match="learned other merges"):
+        bench.bench_bpe(bench.QUICK["bpe"], 1, "six_plays")
 
 
 @pytest.mark.parametrize(
