@@ -509,25 +509,29 @@ def operations_per_token(config):
 # ---- 08 · Writing -----------------------------------------------------------------------------
 
 
-class Cached(nn.Module):
-    """A GPT with a memory, for `generate`: keys and values of what it has read before are not worked out again."""
+class Cached:
+    """A GPT that remembers what it has read: `generate(Cached(model), ...)` writes what `generate(model, ...)` writes.
+
+    For evaluation mode, and for weights that stay as they are: make a new one after more training.
+    """
 
     def __init__(self, model):
-        super().__init__()
-        self.model, self.block_size, self.seen = model, model.block_size, None
+        self.model, self.seen, self.memory = model, None, {}
+
+    def __getattr__(self, name):  # in everything else it is the model
+        return getattr(self.model, name)
 
     @torch.inference_mode()
-    def forward(self, idx):
-        """(B, T) ids -> logits (B, 1, V) of the last position where idx is the last text and one id more, else (B, T, V)."""
-        B, T = idx.shape
-        start = T - 1 if self.seen is not None and torch.equal(idx[:, :-1], self.seen) else 0
-        if start == 0:
-            C, H, L = self.model.config.n_embd, self.model.config.n_head, self.model.config.n_layer
-            self.memory = self.model.lm_head.weight.new_empty(L, 2, B, H, self.block_size, C // H)
-        x = self.model.embed(idx[:, start:], start)  # (B, 1, C) or (B, T, C)
-        for block, (keys, values) in zip(self.model.blocks, self.memory):
-            q, keys[:, :, start:T], values[:, :, start:T] = block.attn.project(block.norm1(x))
-            x = x + block.attn.merge(block.attn.attend(q, keys[:, :, :T], values[:, :, :T]))
+    def __call__(self, idx):
+        """(B, T) ids -> logits, (B, 1, V) where idx is last time's ids and one more, else (B, T, V)."""
+        start = idx.shape[1] - 1 if self.seen is not None and torch.equal(idx[:, :-1], self.seen) else 0
+        x = self.embed(idx[:, start:], start)  # (B, T - start, C)
+        for block in self.blocks:
+            q, k, v = block.attn.project(block.norm1(x))
+            if start:
+                k, v = (torch.cat(pair, dim=2) for pair in zip(self.memory[block], (k, v)))
+            self.memory[block] = k, v
+            x = x + block.attn.merge(block.attn.attend(q, k, v))
             x = x + block.ffwd(block.norm2(x))
         self.seen = idx
-        return self.model.lm_head(self.model.norm(x))
+        return self.lm_head(self.norm(x))

@@ -182,12 +182,15 @@ class Product:
 
 
 class Writer:
-    """Continues B prompts: plain, cached, or with transformers' own cache."""
+    """Continues B prompts: plain, cached, cached and without the bookkeeping of nn.Module, or with transformers' own cache."""
 
     def __init__(self, kind, shape):
         torch.manual_seed(SEED)
         self.kind, config = kind, GPTConfig(**shape)
         self.model = (GPT2 if kind == "transformers" else GPT)(config).eval()
+        if kind == "cached and bare":
+            text = tinygpt.CharTokenizer("ab")
+            self.bare = lessons.definitions_of(lesson_path("08"), seed=SEED, device="cpu", tokenizer=text, model=self.model)["Bare"]
 
     def ids(self, batch_size, prompt, new):
         generator = torch.Generator().manual_seed(SEED)
@@ -198,8 +201,13 @@ class Writer:
                     idx, attention_mask=torch.ones_like(idx), max_new_tokens=new, min_new_tokens=new,
                     do_sample=True, top_k=0, use_cache=True, pad_token_id=0,
                 )  # fmt: skip
-        model = tinygpt.Cached(self.model) if self.kind == "cached" else self.model
-        return tinygpt.generate(model, idx, new, generator=generator)
+        return tinygpt.generate(self.writer(), idx, new, generator=generator)
+
+    def writer(self):
+        """What `generate` is to write with."""
+        if self.kind == "plain":
+            return self.model
+        return tinygpt.Cached(self.bare(self.model) if self.kind == "cached and bare" else self.model)
 
     def run(self, batch_size, prompt, new):
         """Write; returns the seconds, and the ids as a proof of what was written."""

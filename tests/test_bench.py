@@ -79,11 +79,11 @@ def test_lesson_09_follows_its_schedule_from_slice_to_slice():
     assert seen == [0, 1, 2, 3, 4]
 
 
-def test_only_the_cached_writer_remembers(monkeypatch):
+def test_only_the_cached_writers_remember(monkeypatch):
     shape, used = dict(n_layer=1, n_head=1, n_embd=8, block_size=8), []
-    remember = contenders.tinygpt.Cached.forward
-    monkeypatch.setattr(contenders.tinygpt.Cached, "forward", lambda self, idx: (used.append(1), remember(self, idx))[1])
-    for kind, times in {"plain": 0, "cached": 5, "transformers": 0}.items():
+    remember = contenders.tinygpt.Cached.__call__
+    monkeypatch.setattr(contenders.tinygpt.Cached, "__call__", lambda self, idx: (used.append(1), remember(self, idx))[1])
+    for kind, times in {"plain": 0, "cached": 5, "cached and bare": 5, "transformers": 0}.items():
         used.clear()
         contenders.Writer(kind, shape).run(1, 1, 5)
         assert len(used) == times
@@ -116,8 +116,8 @@ def test_a_run_measures_every_contender_of_every_part(measured):
     assert [row["parameters"] for row in record["step"]["rows"][:2]] == [209_729] * 2
     assert [row["contender"] for row in record["quality"]["rows"]] == ["reference, plain recipe", "project, plain recipe", "project, lesson 09"]
     written = [(row["place"], row["batch_size"], row["contender"]) for row in record["writing"]["rows"]]
-    within = [("within", B, kind) for B in (1, 2) for kind in ("plain", "cached", "transformers")]
-    assert sorted(written) == sorted(within + [("beyond", B, kind) for B in (1, 2) for kind in ("plain", "cached")])
+    within = [("within", B, kind) for B in (1, 2) for kind in ("plain", "cached", "cached and bare", "transformers")]
+    assert sorted(written) == sorted(within + [("beyond", B, kind) for B in (1, 2) for kind in ("plain", "cached", "cached and bare")])
     assert len(record["bpe"]["rows"]) == 2
     for part in record.values():
         assert {"processor", "cores", "torch", "threads", "date", "commit"} <= part["machine"].keys()
