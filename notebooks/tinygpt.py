@@ -535,3 +535,17 @@ class Cached:
             x = x + block.ffwd(block.norm2(x))
         self.seen = idx
         return self.lm_head(self.norm(x))
+
+
+# ---- 09 · Training well -----------------------------------------------------------------------
+
+
+def init_scaled(model):
+    """Linear layers from N(0, 1/in), those that write into the residual stream at zero; all else as `init_normal`."""
+    init_normal(model)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=module.in_features**-0.5)
+    for block in model.blocks:
+        nn.init.zeros_(block.attn.proj.weight)
+        nn.init.zeros_(block.ffwd.contract.weight)

@@ -148,7 +148,7 @@ class WellTrained(Trainer):
     def build(self, shape, batch_size):
         """As above, with the recipe's first weights, optimizer, rates and order of the windows."""
         parameters = super().build(shape, batch_size)
-        lesson = lessons.definitions_of(lesson_path("09"), seed=SEED, device="cpu")
+        lesson = lessons.definitions_of(lessons.find("09"), seed=SEED, device="cpu")
         recipe = lesson["WELL"]
         torch.manual_seed(SEED)
         self.model = GPT(self.config, recipe.init)
@@ -156,11 +156,6 @@ class WellTrained(Trainer):
         self.on_step = lesson["follow"](self.model, self.optimizer, recipe, self.max_iters)
         self.draw = lesson["passes"](self.train_data, batch_size, self.config.block_size, SEED).__next__
         return parameters
-
-
-def lesson_path(number):
-    """The notebook of that lesson."""
-    return next(path for path in lessons.LESSONS if lessons.number(path) == number)
 
 
 class Product:
@@ -190,7 +185,7 @@ class Writer:
         self.model = (GPT2 if kind == "transformers" else GPT)(config).eval()
         if kind == "cached and bare":
             text = tinygpt.CharTokenizer("ab")
-            self.bare = lessons.definitions_of(lesson_path("08"), seed=SEED, device="cpu", tokenizer=text, model=self.model)["Bare"]
+            self.bare = lessons.definitions_of(lessons.find("08"), seed=SEED, device="cpu", tokenizer=text, model=self.model)["Bare"]
 
     def ids(self, batch_size, prompt, new):
         generator = torch.Generator().manual_seed(SEED)

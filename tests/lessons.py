@@ -31,6 +31,8 @@ QUICK = {  # parameters that make a lesson run in seconds, at any loss
     "09": {
         "range_iters": 10, "compare_iters": 4, "max_iters": 20, "eval_interval": 10, "eval_iters": 2, "val_goal": 9.0, "short_goal": 9.0,
     },
+    "10": {"max_iters": 5, "windows_seen": 4},
+    "11": {"max_iters": 5, "tune_iters": 2, "amounts": "200 5000"},
 }
 GOALS = {  # upper bounds in nats that a full run reaches; the stored lessons carry exactly these
     "07": {"val_goal": 1.83, "train_goal": 1.68},
@@ -53,6 +55,11 @@ def read(path):
 def number(path):
     """'07' of notebooks/07_gpt.ipynb."""
     return Path(path).name[:2]
+
+
+def find(wanted):
+    """The lesson of that number, '07'."""
+    return next(path for path in LESSONS if number(path) == wanted)
 
 
 def tags(cell):

@@ -9,7 +9,7 @@ import lessons
 
 HELPER = lessons.NOTEBOOKS / "tinygpt.py"
 MARK = "# saved in tinygpt.py"
-LONGEST_MODULE, LONGEST_FUNCTION = 310, 20  # lines of code
+LONGEST_MODULE, LONGEST_FUNCTION = 320, 20  # lines of code
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 DOCUMENTED = (*FUNCTIONS, ast.ClassDef, ast.Module)
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tinygpt import GPT, GPTConfig, train
 from torch import nn
 
-LESSON = next(path for path in lessons.LESSONS if lessons.number(path) == "09")
+LESSON = lessons.find("09")
 TEXT = workbench.load_corpus("six_plays").text[:20_000]
 TINY = GPTConfig(vocab_size=65, block_size=16, n_embd=32, n_head=2, n_layer=2, dropout=0.1)
 STEPS, INTERVAL, B = 40, 10, 4
