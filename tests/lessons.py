@@ -33,6 +33,7 @@ QUICK = {  # parameters that make a lesson run in seconds, at any loss
     },
     "10": {"max_iters": 5, "windows_seen": 4},
     "11": {"max_iters": 5, "tune_iters": 2, "amounts": "200 5000"},
+    "12": {"smallest_budget": 1e7, "shared_steps": 2},
 }
 GOALS = {  # upper bounds in nats that a full run reaches; the stored lessons carry exactly these
     "07": {"val_goal": 1.83, "train_goal": 1.68},
