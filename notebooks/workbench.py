@@ -7,7 +7,9 @@ import http.client
 import json
 import os
 import pickle
+import re
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -448,3 +450,30 @@ def load_checkpoint(path, model, optimizer=None, generator=None):
         generator.set_state(state["generator"])
         torch.set_rng_state(state["torch"])
     return notes
+
+
+# ---- Several processes ------------------------------------------------------------------------
+
+
+def launch(script, processes, *arguments):
+    """Run a script of this folder in that many processes by torchrun, and wait for them.
+
+    Raises RuntimeError, in one sentence, where one of them fails; torchrun then stops the others, as it does
+    where the stop button ends the waiting.
+    """
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command = [*torchrun, str(Path(__file__).with_name(script)), *map(str, arguments)]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        said = running.communicate()[1]
+    except BaseException:
+        running.terminate()
+        running.wait()
+        raise
+    if running.returncode:
+        ends = re.findall(r"exitcode\s*: (-?\d+)", said)  # in torchrun's report; the first failure stands last
+        complaints = [line.strip() for line in said.splitlines() if "rror: " in line or "xception: " in line]
+        reason = complaints[0] if complaints else f"exit code {running.returncode}"
+        if ends and ends[-1].startswith("-"):
+            reason = f"ended by signal {ends[-1][1:]}"
+        raise RuntimeError(f"one of the {processes} processes failed, all were stopped: {reason}")

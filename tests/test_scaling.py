@@ -13,6 +13,7 @@ import time
 import lessons
 import pytest
 import torch
+import workbench
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tinygpt import GPTConfig, operations_per_token
@@ -87,7 +88,8 @@ def test_spending_trains_for_just_these_steps_and_the_same_budget_gives_the_same
 
 def test_the_models_on_paper_have_the_sizes_that_their_papers_give():
     parameters = {name: sum(LESSON["count_parameters"](config).values()) for name, (config, _) in LESSON["PAPER"].items()}
-    assert parameters["GPT-2"] == 124_439_808 + 50257  # and lm_head's bias
+    assert parameters["GPT-2, smallest"] == 124_439_808 + 50257  # and lm_head's bias
+    assert parameters["GPT-2, largest"] == 1_557_611_200 + 50257
     assert parameters["GPT-3"] == pytest.approx(175e9, rel=0.01)
     assert LESSON["PAPER"]["Llama 3.1 405B"][0] == GPTConfig(128256, 8192, 16384, 128, 126)
 
@@ -97,9 +99,8 @@ def test_the_models_on_paper_have_the_sizes_that_their_papers_give():
 
 @pytest.fixture
 def launch(monkeypatch):
-    monkeypatch.chdir(lessons.NOTEBOOKS)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return LESSON["launch"]
+    return lambda processes, *arguments: workbench.launch("parallel.py", processes, *arguments)
 
 
 def workers(mark):
@@ -120,7 +121,7 @@ def test_three_processes_train_what_one_trains(launch, tmp_path):
     launch(3, tmp_path / "kept.pt", "--corpus", "six_plays", "--steps", 12, "--batch-size", 12)
     kept = torch.load(tmp_path / "kept.pt", weights_only=True)
     source = lessons.definitions_of(lessons.find("12"))  # its imports: the same helpers
-    text = __import__("workbench").load_corpus("six_plays").text
+    text = workbench.load_corpus("six_plays").text
     tokenizer = source["CharTokenizer"](text)
     data, _ = source["split"](torch.tensor(tokenizer.encode(text)))
     config = GPTConfig(vocab_size=tokenizer.vocab_size)
