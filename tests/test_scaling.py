@@ -11,6 +11,7 @@ import threading
 import time
 
 import lessons
+import parallel
 import pytest
 import torch
 import workbench
@@ -166,6 +167,33 @@ def test_when_one_process_is_killed_all_end_and_one_sentence_says_so(launch, tmp
     finally:
         for pid in [process.pid for process in torchrun if process.poll() is None] + workers(mark):
             os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
+def test_the_stop_button_while_waiting_ends_all_processes(tmp_path):
+    mark = str(tmp_path / "kept.pt")
+    waiting = f"import workbench; workbench.launch('parallel.py', 2, {mark!r}, '--corpus', 'six_plays', '--steps', 10**6)"
+    process = subprocess.Popen([sys.executable, "-c", waiting], cwd=lessons.NOTEBOOKS, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        wait_for(lambda: len(workers(mark)) == 2)
+        os.kill(process.pid, signal.SIGINT)  # to the waiting one alone
+        assert process.wait(timeout=60) != 0
+        wait_for(lambda: not workers(mark), seconds=20)
+    finally:
+        for pid in workers(mark):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_each_process_works_out_its_own_rows_and_no_others(monkeypatch):
+    monkeypatch.setattr(parallel, "DistributedDataParallel", lambda model: model)
+    config, rows = GPTConfig(vocab_size=20, block_size=16, n_embd=8, n_head=2, n_layer=1), []
+    for rank in (0, 1, 2):
+        monkeypatch.setattr(parallel, "train", lambda model, draw, *_: draw())
+        rows.append(parallel.fit(SYMBOLS, config, 1, 12, torch.float64, rank=rank, processes=3)[1])
+    _, (x, y) = parallel.fit(SYMBOLS, config, 1, 12, torch.float64)
+    assert x.shape == (12, 16) and all(share.shape == (4, 16) for pair in rows for share in pair)
+    for whole, shares in ((x, [a for a, _ in rows]), (y, [b for _, b in rows])):
+        assert sorted(whole.tolist()) == sorted(torch.cat(shares).tolist())
 
 
 @pytest.mark.parametrize(
