@@ -5,10 +5,13 @@ TORCH_INDEX ?=
 LESSON      ?=
 PARAMS      ?=
 BENCH       ?=
+FILES       ?=
 BIN         := $(VENV)/bin
 STAMP       := $(VENV)/.installed
 TEST_STAMP  := $(VENV)/.installed-for-tests
+SLIDE_STAMP := $(VENV)/.installed-for-slides
 LESSONS     := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))
+SOLUTIONS   := $(sort $(wildcard notebooks/solutions/[0-9][0-9]_*.ipynb))
 PIP         := $(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 ifdef DEVICE
@@ -23,7 +26,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test run bench execute clean
+.PHONY: help lab test run slides html grade bench execute clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +34,7 @@ help: ## show this list
 	@echo 'Settings, all optional, for instance  make run LESSON=07 PARAMS="preset=medium max_iters=100":'
 	@echo '  LESSON=07          for run and execute: only these lessons ("03 07" for two)'
 	@echo '  PARAMS="name=1"    for run: other values for the parameters of the lessons'
+	@echo '  FILES="hand-ins/"  for grade: notebooks, or folders that hold them'
 	@echo '  BENCH="step bpe"   for bench: only these parts of step, quality, writing, bpe'
 	@echo '  DEVICE=cuda        for test and run: cpu or cuda or mps'
 	@echo '  CORPUS=six_plays   for test, run and bench: tinyshakespeare, six_plays, letters or the path of a text'
@@ -52,15 +56,29 @@ $(TEST_STAMP): $(STAMP) tests/requirements.txt
 	@$(PIP) --requirement tests/requirements.txt
 	@touch $@
 
+# Of this package only the files of reveal.js are used: it is the way in which PyPI has them.
+$(SLIDE_STAMP): $(STAMP)
+	@$(PIP) --no-deps sphinx-revealjs==3.2.1
+	@touch $@
+
 lab: $(STAMP) ## open the lessons in JupyterLab
 	$(BIN)/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_check_your_setup.ipynb
 
-test: $(TEST_STAMP) ## run all tests, and every lesson with its stored outputs compared
+test: $(TEST_STAMP) $(SLIDE_STAMP) ## run all tests, and every lesson with its stored outputs compared
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q --durations=15 -p no:cacheprovider \
-	    --nbval --nbval-current-env --nbval-cell-timeout=600 tests $(LESSONS)
+	    --nbval --nbval-current-env --nbval-cell-timeout=600 tests $(LESSONS) $(SOLUTIONS)
 
 run: $(STAMP) ## run the lessons into runs/; one table of times, memory and losses
 	@$(BIN)/python tests/run.py --lesson '$(LESSON)' --params '$(PARAMS)'
+
+slides: $(SLIDE_STAMP) ## one deck for each lesson, for a browser: runs/slides/
+	@$(BIN)/python tests/pages.py decks
+
+html: $(STAMP) ## all lessons and solutions as pages that need no kernel: runs/html/index.html
+	@$(BIN)/python tests/pages.py site
+
+grade: $(STAMP) ## mark handed-in lessons: runs/grades.csv says who passed which exercise
+	@$(BIN)/python tests/grade.py $(FILES)
 
 bench: $(TEST_STAMP) ## measure speed beside plain code and transformers: runs/bench.md, .json, .png
 	@$(BIN)/python tests/bench.py --parts '$(BENCH)'

@@ -13,6 +13,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 LESSONS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+SOLUTIONS = sorted((NOTEBOOKS / "solutions").glob("[0-9][0-9]_*.ipynb"))
 RESULTS = "application/vnd.tinygpt.results+json"
 CELL_TIMEOUT = 600  # seconds, in the tests
 RUN_TIMEOUT = 24 * 3600  # in make run: the larger presets train for long
