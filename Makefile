@@ -4,6 +4,7 @@ VENV        ?= .venv
 TORCH_INDEX ?=
 LESSON      ?=
 PARAMS      ?=
+RECORD      ?=
 BENCH       ?=
 FILES       ?=
 BIN         := $(VENV)/bin
@@ -26,7 +27,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test run slides html grade bench execute clean
+.PHONY: help lab test run slides html grade bench mutate execute clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,7 @@ help: ## show this list
 	@echo 'Settings, all optional, for instance  make run LESSON=07 PARAMS="preset=medium max_iters=100":'
 	@echo '  LESSON=07          for run and execute: only these lessons ("03 07" for two)'
 	@echo '  PARAMS="name=1"    for run: other values for the parameters of the lessons'
+	@echo '  RECORD=yes         for run: write time and memory of all lessons into tests/budgets.json'
 	@echo '  FILES="hand-ins/"  for grade: notebooks, or folders that hold them'
 	@echo '  BENCH="step bpe"   for bench: only these parts of step, quality, writing, bpe'
 	@echo '  DEVICE=cuda        for test and run: cpu or cuda or mps'
@@ -65,11 +67,11 @@ lab: $(STAMP) ## open the lessons in JupyterLab
 	$(BIN)/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_check_your_setup.ipynb
 
 test: $(TEST_STAMP) $(SLIDE_STAMP) ## run all tests, and every lesson with its stored outputs compared
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q --durations=15 -p no:cacheprovider \
+	PYTHONPATH=tests OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q --durations=15 -p no:cacheprovider -p budgets \
 	    --nbval --nbval-current-env --nbval-cell-timeout=600 tests $(LESSONS) $(SOLUTIONS)
 
 run: $(STAMP) ## run the lessons into runs/; one table of times, memory and losses
-	@$(BIN)/python tests/run.py --lesson '$(LESSON)' --params '$(PARAMS)'
+	@$(BIN)/python tests/run.py --lesson '$(LESSON)' --params '$(PARAMS)' --record '$(RECORD)'
 
 slides: $(SLIDE_STAMP) ## one deck for each lesson, for a browser: runs/slides/
 	@$(BIN)/python tests/pages.py decks
@@ -82,6 +84,9 @@ grade: $(STAMP) ## mark handed-in lessons: runs/grades.csv says who passed which
 
 bench: $(TEST_STAMP) ## measure speed beside plain code and transformers: runs/bench.md, .json, .png
 	@$(BIN)/python tests/bench.py --parts '$(BENCH)'
+
+mutate: $(TEST_STAMP) ## break tinygpt.py in many small ways and see that the tests notice: runs/mutations.md
+	@$(BIN)/python tests/mutate.py
 
 execute: $(STAMP) ## run the lessons in place and store their outputs
 	@$(BIN)/python tests/execute.py --lesson '$(LESSON)'

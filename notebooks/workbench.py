@@ -430,6 +430,9 @@ def load_checkpoint(path, model, optimizer=None, generator=None):
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint {path}: train and save one first")
     try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError("it would unpack to more than it is: save_checkpoint packs nothing")
         state = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(state, dict):
             raise TypeError("a checkpoint is a dictionary")
@@ -443,7 +446,10 @@ def load_checkpoint(path, model, optimizer=None, generator=None):
     for name, wanted in {"optimizer": optimizer, "generator": generator}.items():
         if wanted and state.get(name) is None:
             raise ValueError(f"{path.name} holds no {name}: it was saved without one, so training cannot go on from it")
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError:
+        raise ValueError(f"{path.name} holds other weights than its own shape asks for: it is not loaded") from None
     if optimizer:
         optimizer.load_state_dict(state["optimizer"])
     if generator:

@@ -7,6 +7,7 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import budgets
 import lessons
 
 COLUMNS = "{lesson:<24} {seconds:>8} {memory:>9}  {rungs:<36} {result}"
@@ -72,14 +73,21 @@ def main(arguments=None, paths=lessons.LESSONS, folder=lessons.ROOT / "runs"):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--lesson", default="", help="numbers of lessons, for instance '03 07'; all by default")
     parser.add_argument("--params", default="", help="for instance 'preset=medium max_iters=100'")
+    parser.add_argument("--record", default="", help="any word: write time and memory of all lessons, as they are, into tests/budgets.json")
     options = parser.parse_args(arguments)
     try:
+        if options.record and (options.params or options.lesson):
+            raise ValueError("the record is made of all lessons with their own parameters: leave LESSON and PARAMS out")
         jobs = [(path, parse(path, options.params)) for path in choose(paths, options.lesson)]
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
     rows = run(jobs, folder)
-    return int(any(row["result"] != "passed" for row in rows))
+    failed = any(row["result"] != "passed" for row in rows)
+    if options.record and not failed:
+        record = {row["lesson"]: {"seconds": round(row["seconds"]), "peak_mib": round(row["peak_mib"])} for row in rows}
+        budgets.RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 import lessons
 import pytest
 import torch
-from tinygpt import GPT, GPTConfig, full_loss
+from tinygpt import GPTConfig, full_loss
 
 SHAPE = dict(vocab_size=7, block_size=32, n_embd=8, n_head=2, n_layer=3)
 PLAYS, LETTERS = torch.randint(3, (400,)), torch.randint(3, 7, (400,))  # no symbol in common

@@ -1,7 +1,6 @@
 """make grade: ten hand-ins, most of them broken, and each spoils only its own rows."""
 import csv
 import tempfile
-import time
 
 import checks
 import grade

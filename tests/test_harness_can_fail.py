@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 
+import budgets
 import execute
 import lessons
 import nbformat
@@ -90,6 +91,40 @@ def test_nbval_rejects_a_kernel_that_dies(lesson):
 def test_nbval_rejects_a_cell_that_takes_too_long(lesson):
     status, shown = nbval(lesson(code("import time; time.sleep(60)")), timeout=3)
     assert status == 1 and "1 failed" in shown
+
+
+def with_budgets(path, record, monkeypatch):
+    """pytest's exit status and output for this notebook, with these budgets."""
+    recorded = path.with_name("budgets.json")
+    recorded.write_text(json.dumps(record))
+    monkeypatch.setenv("TINYGPT_BUDGETS", str(recorded))
+    monkeypatch.setenv("PYTHONPATH", str(lessons.ROOT / "tests"))
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p budgets")
+    return nbval(path)
+
+
+def test_a_lesson_within_its_budget_passes(lesson, monkeypatch):
+    status, shown = with_budgets(lesson(code("print(steps)", text="3\n")), {"07_probe": {"peak_mib": 5000}}, monkeypatch)
+    assert status == 0 and "2 passed" in shown
+
+
+def test_a_lesson_that_takes_more_than_twice_its_memory_fails(lesson, monkeypatch):
+    path = lesson(code("hoard = bytearray(200_000_000); print(steps)", text="3\n"))
+    status, shown = with_budgets(path, {"07_probe": {"peak_mib": 80}}, monkeypatch)
+    assert status == 1 and "more than 2 times the recorded 80" in shown
+
+
+def test_a_lesson_past_its_hard_limit_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr(budgets, "RECORD", tmp_path / "budgets.json")
+    budgets.RECORD.write_text(json.dumps({"07_probe": {"peak_mib": 80}}))
+    assert budgets.over_budget(tmp_path / "07_probe.ipynb", 80, budgets.HARD_LIMIT - 1) == []
+    assert budgets.over_budget(tmp_path / "07_probe.ipynb", 80, 901) == ["07_probe.ipynb took 901 seconds: 900 are allowed"]
+
+
+def test_every_lesson_has_a_budget():
+    recorded = json.loads(budgets.RECORD.read_text())
+    assert list(recorded) == [path.stem for path in lessons.LESSONS]
+    assert all(0 < entry["seconds"] < budgets.HARD_LIMIT and 100 < entry["peak_mib"] < 2000 for entry in recorded.values())
 
 
 # ---- papermill, make run, make execute --------------------------------------------------------

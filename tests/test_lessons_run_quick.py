@@ -54,7 +54,7 @@ def downloaded_project(tmp_path_factory):
 
 
 def copy(tmp_path_factory, *left_out):
-    root = tmp_path_factory.mktemp("project") / "gpt"
+    root = tmp_path_factory.mktemp("project") / "Übung, 2 Wörter" / "gpt"
     shutil.copytree(lessons.ROOT, root, ignore=shutil.ignore_patterns(*LEFT_OUT, *left_out))
     return root
 

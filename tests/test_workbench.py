@@ -111,6 +111,13 @@ def bad_chunks(request):
     request.wfile.write(b"ff\r\nTo be")
 
 
+def circling(request):
+    request.send_response(302)
+    request.send_header("Location", request.path)
+    request.send_header("Content-Length", "0")
+    request.end_headers()
+
+
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     """A data folder of its own with the bundled texts, and TEXT in the place of Tiny Shakespeare."""
@@ -182,6 +189,7 @@ def test_two_downloads_at_once_do_not_disturb_each_other(serve, data):
         (too_large, "more bytes came than the text has"),
         (no_http, ""),
         (bad_chunks, ""),
+        (circling, "redirect"),
     ],
 )
 def test_a_bad_download_is_told_in_one_line_and_the_plays_serve(serve, data, monkeypatch, capsys, answer, reason):
@@ -201,6 +209,15 @@ def test_no_network_is_told_in_one_line_and_the_plays_serve(data, monkeypatch, c
     assert workbench.load_corpus("tinyshakespeare").name == "six_plays"
     (line,) = capsys.readouterr().out.splitlines()
     assert "refused" in line
+
+
+def test_a_server_without_tls_is_not_trusted(serve, data, monkeypatch, capsys):
+    server = serve(good)
+    monkeypatch.setattr(workbench, "URL", workbench.URL.replace("http:", "https:"))
+    assert workbench.load_corpus("tinyshakespeare").name == "six_plays"
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "SSL" in line
+    assert server.requests == 0 and names(data) == ["letters.txt", "six_plays.txt"]
 
 
 def refuse(*_, **__):

@@ -16,6 +16,16 @@ def shifted_along(scores):
     return powers / powers.sum(dim=1, keepdim=True)
 
 
+def thirty_steps(loss_at, w, rate):
+    for _ in range(30):
+        w -= rate * slope(loss_at, w)
+    return w
+
+
+def text_for_error(outputs, targets):
+    return ((outputs - targets) ** 2).mean() if outputs.shape == targets.shape else "error"
+
+
 def squares_if(same):
     """A loss that refuses where `same` does not hold."""
 
@@ -51,6 +61,8 @@ WRONG = {
         (shifted_along, "what you subtract"),
         (in_place, "changes its argument"),
         (lambda scores: torch.log_softmax(scores, dim=1), "LOGARITHMS"),
+        (lambda scores: torch.softmax(scores, dim=1), "PyTorch's own softmax"),
+        (lambda scores: scores.softmax(-1), "PyTorch's own softmax"),
     ],
     "check_step_downhill": [
         (lambda loss_at, w, rate: w + rate * slope(loss_at, w), "UPHILL"),
@@ -59,6 +71,10 @@ WRONG = {
         (lambda loss_at, w, rate: w - rate * 2 * (w - 3), "belongs to the loss of 2.6"),
         (lambda loss_at, w, rate: w - rate * 2 * slope(loss_at, w), "twice too long"),
         (lambda loss_at, w, rate: w - rate * loss_at(w), "the loss itself"),
+        (lambda loss_at, w, rate: w, "hardly moved"),
+        (lambda loss_at, w, rate: w - rate * (loss_at(w + 1e-4) - loss_at(w - 1e-4)), "not divided by"),
+        (lambda loss_at, w, rate: w - rate * (loss_at(w + 1e-4) - loss_at(w - 1e-4)) / 2 * 1e-4, "not divided by"),
+        (thirty_steps, "where many steps arrive"),
         (lambda loss_at, w, rate: rate * -slope(loss_at, w), "the step alone"),
         (lambda loss_at, w, rate: w + rate * abs(slope(loss_at, w)), "right for one loss"),
         (lambda loss_at, w, rate: loss_at(w).backward(), "raised AttributeError"),
@@ -77,7 +93,10 @@ WRONG = {
         (squares_if(lambda one, other: other.dim() >= one.dim()), "the other way round"),
         (squares_if(lambda one, other: one.shape[1:] == other.shape[1:]), "the single target is repeated"),
         (lambda outputs, targets: ((outputs.flatten() - targets.flatten()) ** 2).mean(), "guessing is no refusal"),
-        (no_error, "outputs (4, 1) and targets (4) are accepted"),
+        (no_error, "returning or printing something is no error"),
+        (text_for_error, "returning or printing something is no error"),
+        (squares_if(lambda one, other: one.shape != other.shape), "the same shape (4,) are refused"),
+        (squares_if(lambda one, other: one.dim() == other.dim() == 1), "the same shape (3, 2) are refused"),
         (lambda outputs, targets: ((outputs - targets) ** 2).sum(), "the mean is asked for"),
         (lambda outputs, targets: ((outputs - targets) ** 2).mean().item(), "must stay a tensor"),
     ],

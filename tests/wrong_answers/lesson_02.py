@@ -9,6 +9,26 @@ def encode(text, vocabulary):
     return [vocabulary.index(char) for char in text]
 
 
+def returned(text, vocabulary):
+    for char in text:
+        if char not in vocabulary:
+            return ValueError(char)
+    return [vocabulary.index(char) for char in text]
+
+
+def whole_text(text, vocabulary):
+    if any(char not in vocabulary for char in text):
+        raise ValueError(f"{text} has an unknown character")
+    return [vocabulary.index(char) for char in text]
+
+
+def misspelt(text, vocabulary):
+    try:
+        return [vocabulary.index(char) for char in text]
+    except ValueError:
+        raise ValueError(f"unknown: {charakter}")  # noqa: F821 - the mistake
+
+
 def decode(ids, vocabulary):
     return "".join(vocabulary[i] for i in ids)
 
@@ -19,6 +39,11 @@ def join(texts, tokenizer):
 
 def join_between(texts, tokenizer):
     return join(texts, tokenizer)[:-1]
+
+
+def join_and_grow(texts, tokenizer):
+    tokenizer.vocab_size += 1
+    return [i for text in texts for i in tokenizer.encode(text) + [tokenizer.vocab_size - 1]]
 
 
 def part(ids, tokenizer):
@@ -63,6 +88,9 @@ WRONG = {
         ((lambda text, vocabulary: [vocabulary.index(char) for char in text], decode), "must name the character"),
         ((lambda text, vocabulary: [{c: i for i, c in enumerate(vocabulary)}[char] for char in text], decode), "raises KeyError"),
         ((lambda text, vocabulary: [vocabulary.index(char) for char in text if char in vocabulary], decode), "left out"),
+        ((returned, decode), "is returned: `raise` it"),
+        ((whole_text, decode), "repeats the whole text"),
+        ((misspelt, decode), "your function fails, NameError"),
         ((encode, lambda ids, vocabulary: [vocabulary[i] for i in ids]), "a string is asked for"),
         ((encode, lambda ids, vocabulary: "".join(sorted(vocabulary)[i] for i in ids)), "vocabulary[i]"),
         ((lambda text, vocabulary: [i for i, char in enumerate(vocabulary) if char in text], decode), "one for each character"),
@@ -92,6 +120,7 @@ WRONG = {
         ((lambda texts, tokenizer: [i for text in texts for i in [tokenizer.vocab_size] + tokenizer.encode(text)], part), "before each text"),
         ((lambda texts, tokenizer: [tokenizer.encode(text) + [tokenizer.vocab_size] for text in texts], part), "lists or strings inside"),
         ((lambda texts, tokenizer: [i for text in texts if text for i in join([text], tokenizer)], part), "once for each text"),
+        ((join_and_grow, part), "changes the tokenizer"),
         ((join, part_and_rest), "one empty text too many"),
         ((join, lambda ids, tokenizer: part(ids, tokenizer)[:-1]), "loses the last"),
         ((join, lambda ids, tokenizer: [text for text in part(ids, tokenizer) if text]), "leaves out the empty texts"),

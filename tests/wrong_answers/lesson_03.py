@@ -25,6 +25,25 @@ def one_start(data, batch_size, block_size, generator):
     return rows[:, :-1], rows[:, 1:]
 
 
+def side_by_side(data, batch_size, block_size, generator):
+    start = torch.randint(len(data) - block_size, (1,), generator=generator).item()
+    starts = [(start + row) % (len(data) - block_size) for row in range(batch_size)]
+    rows = torch.stack([data[s : s + block_size + 1] for s in starts])
+    return rows[:, :-1], rows[:, 1:]
+
+
+def folded(data, batch_size, block_size, generator):
+    starts = torch.randint(len(data), (batch_size,), generator=generator) % (len(data) - block_size)
+    rows = data[starts[:, None] + torch.arange(block_size + 1)]
+    return rows[:, :-1], rows[:, 1:]
+
+
+def rounded(data, batch_size, block_size, generator):
+    starts = (torch.rand(batch_size, generator=generator) * (len(data) - block_size - 1)).round().long()
+    rows = data[starts[:, None] + torch.arange(block_size + 1)]
+    return rows[:, :-1], rows[:, 1:]
+
+
 def by_places(data, batch_size, block_size, generator):
     starts = torch.randint(len(data) - block_size, (batch_size,), generator=generator)
     places = starts[:, None] + torch.arange(block_size + 1)
@@ -53,6 +72,18 @@ def first_place(data, x, y):
         if not torch.equal(data[start + 1 : start + 1 + len(row)], targets):
             return False
     return True
+
+
+def skips_the_middle(data, x, y):
+    text, T = data.tolist(), x.shape[1]
+    windows = [text[s : s + T + 1] for s in range(len(text) - T)]
+    return all(row + targets[-1:] in windows for row, targets in zip(x.tolist(), y.tolist()))
+
+
+def skips_the_first(data, x, y):
+    text, T = data.tolist(), x.shape[1]
+    windows = [text[s : s + T] for s in range(1, len(text) - T + 1)]
+    return all(targets in windows for targets in y.tolist()) and torch.equal(x[:, 1:], y[:, :-1])
 
 
 def last_row_only(data, x, y):
@@ -95,6 +126,8 @@ WRONG = {
         (lambda losses: (losses.mean(), losses.var() / len(losses)), "a root missing"),
         (lambda losses: (losses.std() / len(losses) ** 0.5, losses.mean()), "wrong order"),
         (lambda losses: losses.mean(), "two numbers"),
+        (lambda losses: (losses.mean(), losses.var() / len(losses) ** 0.5), "the variance is taken"),
+        (lambda losses: (losses.mean(), (losses.std() / len(losses)) ** 0.5), "for 16 losses the second number"),
         (lambda losses: (losses.mean(), losses.std() / 4), "built in"),
         (lambda losses: (losses.median(), losses.std() / len(losses) ** 0.5), "not their mean"),
     ],
@@ -108,6 +141,9 @@ WRONG = {
         (batches(own=False), "same seed gives two different"),
         (same_seed, "another seed gives the same"),
         (one_start, "the same window"),
+        (side_by_side, "side by side"),
+        (folded, "more often than others"),
+        (rounded, "more often than others"),
         (by_places, "are the places returned"),
         (whole_windows, "has the shape"),
         (lambda *arguments: batches()(*arguments)[::-1], "EARLIER"),
@@ -115,6 +151,7 @@ WRONG = {
     "check_epoch_starts": [
         (lambda N, T: torch.randperm(N // T) * T, "no room for T + 1"),
         (lambda N, T: torch.arange(0, N - T, T), "in the order of the text"),
+        (lambda N, T: torch.arange(0, N - T, T).flip(0), "from back to front"),
         (lambda N, T: torch.randperm((N - 1) // T), "numbers of the windows"),
         (lambda N, T: torch.randperm(N - T), "ALL possible starts"),
         (lambda N, T: torch.randint((N - 1) // T, ((N - 1) // T,)) * T, "comes twice"),
@@ -125,6 +162,8 @@ WRONG = {
         (lambda data, x, y: torch.equal(x[:, 1:], y[:, :-1]), "its last column"),
         (first_place, "any of these places"),
         (last_row_only, "EVERY row"),
+        (skips_the_middle, "the MIDDLE of a row"),
+        (skips_the_first, "first INPUT"),
         (each_by_itself, "EARLIER"),
         (wrapping, "after its end"),
         (lambda data, x, y: True, "the inputs themselves"),

@@ -25,6 +25,29 @@ def no_values(x, W_query, W_key, W_value):
     return torch.ones(x.shape[1], x.shape[1]).tril().expand(len(x), -1, -1) @ x
 
 
+def infinity_times_zero(x, W_query, W_key, W_value):
+    q, k, v = x @ W_query, x @ W_key, x @ W_value
+    T, D = q.shape[1:]
+    return F.softmax(q @ k.transpose(1, 2) / math.sqrt(D) + torch.ones(T, T).triu(1) * -math.inf, dim=-1) @ v
+
+
+def infinite_weights(x, W_query, W_key, W_value):
+    q, k, v = x @ W_query, x @ W_key, x @ W_value
+    T, D = q.shape[1:]
+    weights = F.softmax(q @ k.transpose(1, 2) / math.sqrt(D), dim=-1)
+    return weights.masked_fill(torch.ones(T, T).triu(1) == 1, -math.inf) @ v
+
+
+def ready_made(x, W_query, W_key, W_value):
+    return F.scaled_dot_product_attention(x @ W_query, x @ W_key, x @ W_value, is_causal=True)
+
+
+def ready_weights(x, W_query, W_key, W_value):
+    from tinygpt import causal_weights
+
+    return causal_weights(x @ W_query, x @ W_key) @ (x @ W_value)
+
+
 def transposed_all(x, W_query, W_key, W_value):
     return (x @ W_query) @ (x @ W_key).mT.mT @ (x @ W_value)
 
@@ -45,6 +68,25 @@ def window(hide, scale=True):
 def cut_after(q, k, n):
     T = q.shape[1]
     return window(lambda ones, n: ones.triu(1))(q, k, n) * torch.ones(T, T).triu(1 - n)
+
+
+def window_zeros(everything):
+    """0 instead of −∞ for what lies far back, or for everything that is hidden."""
+
+    def my_window_weights(q, k, n):
+        T, D = q.shape[-2:]
+        ones = torch.ones(T, T, dtype=torch.bool)
+        scores = (q @ k.transpose(-2, -1) / math.sqrt(D)).masked_fill(ones.tril(-n), 0)
+        return F.softmax(scores.masked_fill(ones.triu(1), 0 if everything else -math.inf), dim=-1)
+
+    return my_window_weights
+
+
+def window_columns(q, k, n):
+    T, D = q.shape[-2:]
+    ones = torch.ones(T, T, dtype=torch.bool)
+    scores = q @ k.transpose(-2, -1) / math.sqrt(D)
+    return F.softmax(scores.masked_fill(ones.triu(1) | ones.tril(-n), -math.inf), dim=-2)
 
 
 def same(one, other):
@@ -81,6 +123,19 @@ def one_channel(layer, x):
     return all(same(layer(x)[:, :t, 0], layer(change(x, t))[:, :t, 0]) for t in range(1, x.shape[1]))
 
 
+def first_moved(layer, x, t):
+    same = (layer(x) - layer(change(x, t))).abs().amax(dim=(0, 2)) < 1e-6
+    return same.int().cumprod(dim=0).sum()
+
+
+def built_in(layer, x):
+    return all(same(layer(x)[:, :t], layer(change(x, t))[:, :t]) for t in range(1, 6))
+
+
+def built_in_first_moved(layer, x):
+    return all(first_moved(layer, x, t) >= t for t in range(1, 6))
+
+
 def in_place(layer, x):
     before = layer(x)[:, :1]
     x[:, 1:] = torch.randn_like(x[:, 1:])
@@ -97,7 +152,8 @@ WRONG = {
         ([0, 1, 0], "not a weight of 0"),
         ([1, 3, 0], "divide them by their sum"),
         ([0.25, 0.75], "three numbers"),
-        ([0.5, 0.5, 0], "not yet"),
+        ([0, math.log(3), math.log(6)], "mask and softmax are missing"),
+        ([0.5, 0.5, 0], "not yet: which scores"),
         ([0.3, 0.9, 0], "sum to 1.20"),
     ],
     "check_my_head": [
@@ -106,6 +162,11 @@ WRONG = {
         (head(hidden=0.0), "e⁰ = 1"),
         (head(dim=1), "wrong dimension"),
         (head(diagonal=0), "close the diagonal"),
+        (infinity_times_zero, "0 multiplied by infinity"),
+        (infinite_weights, "not for weights"),
+        (head(dim=0), "run over the batch"),
+        (ready_made, "scaled_dot_product_attention stands in your function"),
+        (ready_weights, "causal_weights stands in your function"),
         (head(scale=lambda x, q: math.sqrt(x.shape[-1])), "divided by √C"),
         (head(scale=lambda x, q: 1), "not divided by √D"),
         (head(scale=lambda x, q: q.shape[-1]), "not by its root"),
@@ -122,6 +183,10 @@ WRONG = {
         (window(lambda ones, n: ones.tril(-n)), "the future is seen"),
         (window(lambda ones, n: ones.triu(n) | ones.tril(-n)), "reaches forward"),
         (cut_after, "after the softmax"),
+        (window_columns, "the columns sum to one"),
+        (window_zeros(everything=True), "what is hidden has a score of 0"),
+        (window_zeros(everything=False), "what lies far back has a score of 0"),
+        (lambda q, k, n: window(lambda ones, n: ones.triu(1) | ones.tril(-n))(k, q, n), "queries and keys are exchanged"),
         (window(lambda ones, n: ones.triu(1) | ones.tril(-n), scale=False), "not divided by √D"),
         (window(lambda ones, n: ones.triu(1) & ones.tril(-n)), "OR too far back"),
     ],
@@ -132,6 +197,8 @@ WRONG = {
         (not_the_one_before, "only position 0 sees position 1"),
         (one_sequence, "last sequence of the batch"),
         (one_channel, "last channel only"),
+        (built_in, "(here T = 9: is the number"),
+        (built_in_first_moved, "(here T = 4: is the number"),
         (in_place, "writes into x"),
         (lambda layer, x: True, "without any mask"),
         (lambda layer, x: 4, "True or False is wanted"),

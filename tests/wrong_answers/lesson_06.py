@@ -18,6 +18,14 @@ def variance_for_root(x):
     return (x - x.mean(-1, keepdim=True)) / (x.var(-1, keepdim=True, correction=0) + 1e-5)
 
 
+def ready_made(x):
+    return F.layer_norm(x, x.shape[-1:])
+
+
+def ready_module(x):
+    return torch.nn.LayerNorm(x.shape[-1])(x)
+
+
 def norm_in_place(x):
     x -= x.mean(-1, keepdim=True)
     return x / (x.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
@@ -114,6 +122,13 @@ def switched_off(model, x, y):
     return value
 
 
+def dropout_gone(model, x, y):
+    for part in model.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0
+    return as_it_was(model, x, y)
+
+
 def summed(model, x, y):
     was_training = model.training
     model.eval()
@@ -130,7 +145,10 @@ WRONG = {
         (820, "counted as 10"),
         (220, "how many channels lie between"),
         (440, "a way back"),
-        (33088, "not yet"),
+        (840, "one of the two biases"),
+        (810, "one of the two biases"),
+        (450, "one of the two matrices"),
+        (33088, "not yet: for each of the two layers"),
     ],
     "check_my_layer_norm": [
         (norm(correction=1), "divides by C"),
@@ -138,8 +156,11 @@ WRONG = {
         (norm(dim=(0, 1)), "that is batch norm"),
         (norm(dim=(1, 2)), "for a whole sequence"),
         (norm(eps=0), "where is the 1e-5"),
+        (norm(eps=1e-3), "right for ordinary numbers"),
         (eps_outside, "not to its root"),
         (variance_for_root, "must be its root"),
+        (ready_made, "layer_norm stands in your function"),
+        (ready_module, "LayerNorm stands in your function"),
         (norm_in_place, "changes its argument"),
         (no_keepdim, "raised RuntimeError"),
     ],
@@ -160,6 +181,7 @@ WRONG = {
         (always_train, "afterwards it is training"),
         (recorded, "gradients are recorded"),
         (switched_off, "gradients stay switched off"),
+        (dropout_gone, "gone for good"),
         (summed, "this is the sum"),
     ],
 }

@@ -25,6 +25,15 @@ def places_not_brought_back(logits, p):
     return logits.masked_fill(short.sort(dim=-1, stable=True).values, -math.inf)
 
 
+def beyond(logits, p):
+    ranked, order = logits.sort(dim=-1, descending=True, stable=True)
+    probs = ranked.softmax(dim=-1)
+    out = (probs.cumsum(dim=-1) - probs > p) & (p < 1)
+    if p == 0:
+        out[:, 1:] = True
+    return logits.masked_fill(torch.zeros_like(out).scatter(1, order, out), -math.inf)
+
+
 def by_id(logits, p):
     probs = logits.softmax(dim=-1)
     return logits.masked_fill(probs.cumsum(dim=-1) - probs >= max(p, 1e-6), -math.inf)
@@ -42,7 +51,7 @@ def masked_step(q, k, v, old_k, old_v):
     return torch.nn.functional.scaled_dot_product_attention(q, all_k, all_v, is_causal=True), all_k, all_v
 
 
-def grow(model, writer, longest=20, texts=2, tolerance=1e-4, first=1, every=False, window=True):
+def grow(model, writer, longest=20, texts=2, tolerance=1e-4, first=1, every=False, window=True, look=lambda logits: logits):
     for _ in range(texts):
         text = torch.randint(model.config.vocab_size, (2, longest))
         for t in range(first, longest + 1):
@@ -50,7 +59,7 @@ def grow(model, writer, longest=20, texts=2, tolerance=1e-4, first=1, every=Fals
             with torch.no_grad():
                 ours, theirs = model(idx), writer(idx)
             ours, theirs = (ours, theirs) if every else (ours[:, -1], theirs[:, -1])
-            if (ours - theirs).abs().max() > tolerance:
+            if (look(ours) - look(theirs)).abs().max() > tolerance:
                 return False
     return True
 
@@ -72,6 +81,9 @@ WRONG = {
         (lambda logits, m: min_p(logits, m).softmax(dim=-1), "these are probabilities"),
         (lambda logits, m: logits.masked_fill(logits < m * logits.max(dim=-1, keepdim=True).values, -math.inf), "the logits are compared"),
         (lambda logits, m: logits.masked_fill(logits.softmax(dim=-1) <= m * logits.softmax(dim=-1).max(dim=-1, keepdim=True).values, -math.inf), "for m = 1 nothing stays"),
+        (lambda logits, m: min_p(logits, m, least=lambda probs: probs.max(dim=0, keepdim=True).values), "all symbols stay"),
+        (lambda logits, m: logits.masked_fill(logits.softmax(dim=0) < m * logits.softmax(dim=0).max(dim=-1, keepdim=True).values, -math.inf), "all symbols stay"),
+        (lambda logits, m: logits.masked_fill(logits.softmax(dim=-1) < logits.softmax(dim=-1).max(dim=-1, keepdim=True).values - m, -math.inf), "m is subtracted"),
         (lambda logits, m: min_p(logits, m).log_softmax(dim=-1), "the kept logits are changed"),
         (lambda logits, m: logits.masked_fill(logits.softmax(dim=-1) >= m * logits.softmax(dim=-1).max(), -math.inf), "the unlikely ones kept"),
     ],
@@ -87,7 +99,9 @@ WRONG = {
         (lambda logits, p: top_p(logits, p).softmax(dim=-1), "these are probabilities"),
         (lambda logits, p: torch.where(top_p(logits, p) == logits, -math.inf, logits), "the other way round"),
         (lambda logits, p: logits[:, :2], "has the shape"),
-        (lambda logits, p: logits, "it should be other numbers"),
+        (lambda logits, p: logits, "all symbols stay"),
+        (beyond, "stop as soon as the sum reaches p"),
+        (lambda logits, p: logits.masked_fill(top_p(logits[:1], p) == -math.inf, -math.inf), "each row counts for itself"),
     ],
     "check_my_step": [
         (lambda *five: step(*five, scale=lambda q: 1), "not divided by √D"),
@@ -101,13 +115,19 @@ WRONG = {
         (lambda q, k, v, old_k, old_v: step(q, k, v, old_k, old_v)[0], "three things"),
         (lambda q, k, v, old_k, old_v: (v,) + step(q, k, v, old_k, old_v)[1:], "only itself"),
         (lambda *five: step(*five[:2], *five[1:2], five[3], five[3])[:1] + step(*five)[1:], "mix VALUES"),
+        (lambda *five: step(*five)[1:] + step(*five)[:1], "all keys come first"),
+        (lambda *five: (step(*five)[0], step(*five)[2], step(*five)[1]), "keys and values are exchanged"),
+        (lambda *five: step(*five, scale=lambda q: 1 / math.sqrt(q.shape[-1])), "multiplied by √D"),
+        (lambda *five: (step(*five)[2].sum(dim=2, keepdim=True),) + step(*five)[1:], "over the single query"),
         (lambda q, k, v, old_k, old_v: step(q * 0, k, v, old_k, old_v), "the same weight"),
     ],
     "check_writes_the_same": [
-        (lambda model, writer: True, "the friend's writer"),
+        (lambda model, writer: True, "compare the logits themselves"),
+        (lambda model, writer: grow(model, writer, longest=9, look=lambda logits: logits.argmax(dim=-1)), "compare the logits themselves"),
         (lambda model, writer: False, "the model itself"),
         (lambda model, writer: grow(model, writer, every=True), "beg"),
         (lambda model, writer: grow(model, writer, tolerance=1e-8), "is refused"),
+        (lambda model, writer: grow(model, writer, tolerance=0), "a tolerance for rounding"),
         (lambda model, writer: grow(model, writer, longest=2), "grow further"),
         (lambda model, writer: grow(model, writer, texts=1), "a second text"),
         (lambda model, writer: grow(model, writer, longest=6), "beyond the context"),

@@ -15,14 +15,18 @@ def schedule(add=1, wave=lambda done: (1 + math.cos(math.pi * done)) / 2, end=0,
     return answer
 
 
-def adamw(correct=lambda t: t, decoupled=True, root=lambda v: v**0.5 + 1e-8, new=lambda beta: 1 - beta, swap=False, sign=-1, pull=1.0, in_place=False, only_m=False):
+def adamw(correct=lambda t: t, decoupled=True, root=lambda v: v**0.5 + 1e-8, new=lambda beta: 1 - beta, swap=False, sign=-1, pull=1.0, in_place=False, only_m=False, square=lambda g: g**2, carry=False, once=False):
     def answer(p, gradients, rate, decay, beta1, beta2):
         beta1, beta2 = (beta2, beta1) if swap else (beta1, beta2)
         m = v = 0
         for t, g in enumerate(gradients, 1):
             g = g if decoupled else g + decay * p
-            m, v = beta1 * m + new(beta1) * g, beta2 * v + new(beta2) * g**2
-            t = correct(t)
+            m, v = beta1 * m + new(beta1) * g, beta2 * v + new(beta2) * square(g)
+            if once and t < len(gradients):
+                continue
+            if carry:
+                m, v = m / (1 - beta1**t), v / (1 - beta2**t)
+            t = math.inf if carry else correct(t)
             step = m / (1 - beta1**t) / root(v / (1 if only_m else 1 - beta2**t)) + (pull * decay * p if decoupled else 0)
             p = p.add_(sign * rate * step) if in_place else p + sign * rate * step
         return p
@@ -90,6 +94,9 @@ WRONG = {
         (adamw(swap=True), "exchanged"),
         (adamw(sign=1), "uphill"),
         (adamw(only_m=True), "its own division"),
+        (adamw(square=lambda g: g), "no mean of SQUARES"),
+        (adamw(carry=True), "carried on"),
+        (adamw(once=True), "only once"),
         (adamw(in_place=True), "changes its argument"),
         (lambda p, gradients, *rest: adamw()(p, gradients[:1], *rest), "only the first gradient"),
     ],
@@ -115,6 +122,8 @@ WRONG = {
         (resume(compare=lambda a, b: a == b), "truth values"),
         (resume(first=0, second=0), "in the middle"),
         (lambda go: torch.equal(go(0, 20, None)["weights"], go(0, 20, None)["weights"]), "resume it from there"),
+        (lambda go: torch.equal(go(0, 20, None)["weights"], go(9, 20, {"weights": go(0, 9, None)["weights"]})["weights"]), "the whole dictionary"),
+        (lambda go: torch.equal(go(0, 20, None)["weights"], go(9, 20, go(0, 9, None)["weights"])["weights"]), "the whole dictionary"),
         (resume(first=20, second=20), "compared after the resumed half"),
     ],
 }

@@ -56,6 +56,20 @@ def no_block(model, l, idx, targets):
     return loss(other(idx), targets)
 
 
+def all_layers(model, l, idx, targets):
+    other = copy.deepcopy(model)
+    for block in other.blocks:
+        block.ffwd.contract.weight.data.zero_()
+        block.ffwd.contract.bias.data.zero_()
+    return loss(other(idx), targets)
+
+
+def handed_on(model, l, idx, targets):
+    other = copy.deepcopy(model)
+    other.blocks[l].ffwd = torch.nn.Identity()
+    return loss(other(idx), targets)
+
+
 def blind(weights):
     return bool((weights.triu(diagonal=1) == 0).all())
 
@@ -73,6 +87,8 @@ WRONG = {
         ([1, 0, 1, 0, 1, 0, 0], "BEFORE"),
         ([1, 0, 1, 0, 0, 0, 0], "BEFORE"),
         ([0, 0, 0, 0, 1, 0, 0], "only the latest"),
+        ([0, 0, 1, 0, 0, 0, 0], "only the first"),
+        ([False, True, False, True, False, False, False], "same character"),
         ([2, 4], "one for each character"),
         ("nn", "a list of numbers"),
     ],
@@ -85,6 +101,8 @@ WRONG = {
         (lambda model, idx, targets: lens(model, idx, targets)[::-1], "turned round"),
         (lambda model, idx, targets: [loss(model(idx), targets)] * (len(model.blocks) + 1), "loss at the end"),
         (lambda model, idx, targets: [loss(model.lm_head(model.norm(x)), targets, "sum") for x in stream(model, idx)], "these are sums"),
+        (lambda model, idx, targets: [loss(model.lm_head(model.norm(x)).softmax(dim=-1), targets) for x in stream(model, idx)], "a softmax stands before the loss"),
+        (lambda model, idx, targets: [loss(model.lm_head(model.norm(x))[:, -1:], targets[:, -1:]) for x in stream(model, idx)], "the last position only"),
         (lambda model, idx, targets: loss(model(idx), targets), "a list of losses"),
     ],
     "check_loss_without_feed_forward": [
@@ -92,6 +110,9 @@ WRONG = {
         (silence("expand.weight", "expand.bias"), "its last bias"),
         (silence("expand.weight"), "at the entrance"),
         (silence(), "the whole model"),
+        (all_layers, "ALL blocks"),
+        (handed_on, "silence adds 0"),
+        (lambda model, l, idx, targets: silence("contract.weight", "contract.bias")(model, l, idx, targets) - loss(model(idx), targets), "by how much the loss grows"),
         (no_block, "its attention must still be heard"),
         (silence("proj.weight", "proj.bias", where="attn"), "the attention of the block"),
         (silence("contract.weight", "contract.bias", shift=-1), "another block"),

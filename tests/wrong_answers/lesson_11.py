@@ -1,4 +1,6 @@
 """Plausible wrong answers to the exercises of lesson 11: {check: [(answer, what its message must say), ...]}."""
+import copy
+
 import torch
 
 
@@ -90,6 +92,7 @@ WRONG = {
     ],
     "check_freeze_before": [
         (attribute, "nothing is frozen"),
+        (lambda model, first: freeze()(copy.deepcopy(model), first), "done on a copy"),
         (blocks_only, "both tables still move"),
         (one_table, "one of the two tables"),
         (freeze(shift=1), "one block too many"),
@@ -129,6 +132,7 @@ WRONG = {
         (lambda model, optimizer: bool(needed(model)) and all(inside(p, optimizer.param_groups[0]["params"]) for p in needed(model)), "two groups"),
         (lambda model, optimizer: bool(needed(model)), "compare by `is` or `id`"),
         (lambda model, optimizer: all(inside(p, held(optimizer)) for p in needed(model)), "everything is frozen"),
+        (lambda model, optimizer: all(inside(p, list(model.parameters())) for p in held(optimizer)) and any(p.requires_grad for p in held(optimizer)), "parameters of the MODEL"),
         (lambda model, optimizer: any(inside(p, held(optimizer)) for p in needed(model)), "a layer was replaced"),
     ],
 }

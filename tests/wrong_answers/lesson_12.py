@@ -22,6 +22,16 @@ def predict(fx=math.log, fy=math.log, back=math.exp, keep=slice(None)):
     return at
 
 
+def no_height(budgets, losses, target):
+    at = line(logs(budgets), logs(losses))[0]
+    return math.exp((at(1) - at(0)) * math.log(target))
+
+
+def turned(budgets, losses, target):
+    at = line(logs(losses), logs(budgets))[0]
+    return math.exp((math.log(target) - at(0)) / (at(1) - at(0)))
+
+
 def four_points(budgets, losses, target):
     middle = sum(logs(budgets)) / 4
     height = sum(logs(losses)) / 4
@@ -69,6 +79,12 @@ WRONG = {
         (predict(keep=slice(None, None, 3)), "the first and the last point"),
         (predict(keep=slice(-2, None)), "the last two points"),
         (lambda budgets, losses, target: math.exp(sum(x * y for x, y in zip(logs(budgets), logs(losses))) / sum(x * x for x in logs(budgets)) * math.log(target)), "the origin"),
+        (no_height, "no height"),
+        (predict(back=lambda height: 10**height), "undone by `exp`"),
+        (predict(fx=math.log10, fy=math.log10), "undone by 10 **"),
+        (turned, "changed places"),
+        (lambda budgets, losses, target: math.exp(line(logs(budgets), logs(losses))[0](target)), "`target` on the logarithmic axis"),
+        (lambda budgets, losses, target: line(logs(budgets), logs(losses))[0](1) - line(logs(budgets), logs(losses))[0](0), "this is the slope"),
         (four_points, "their number or order"),
         (lambda budgets, losses, target: math.exp(sum(logs(losses)) / len(losses)), "is `target` used"),
     ],
@@ -76,6 +92,7 @@ WRONG = {
         (floor(best=max), "the LEAST spread"),
         (floor(fy=lambda loss: 1.0), "never subtracted"),
         (lambda budgets, losses, floors: sorted(floors)[2], "a line of its own"),
+        (lambda budgets, losses, floors: floor()(budgets, losses, [E for E in floors if E]), "E = 0 is a choice"),
         (floor(skip=False), "leave these out"),
         (floor(give=lambda E, spread: spread), "none of the choices"),
         (lambda budgets, losses, floors: min(floors), "at the edge"),
@@ -88,6 +105,7 @@ WRONG = {
         (lambda gradients, sizes: sum(g * n for g, n in zip(gradients, sizes)), "the sum over all windows"),
         (lambda gradients, sizes: sum(g * n for g, n in zip(gradients, sizes)) / len(sizes), "the number of parts"),
         (lambda gradients, sizes: sum(g * n for g, n in zip(gradients, sizes[::-1])) / sum(sizes), "the smaller part counts more"),
+        (lambda gradients, sizes: (torch.stack(gradients) * torch.tensor(sizes)).sum(dim=0) / sum(sizes), "a whole part"),
         (lambda gradients, sizes: sum(gradients) / sum(sizes), "multiply it by its size"),
         (lambda gradients, sizes: torch.stack(gradients), "has the shape"),
     ],

@@ -1,0 +1,57 @@
+"""A pytest plugin for nbval: a lesson that needs far more memory or time than was recorded for it fails at its last cell.
+
+`make run RECORD=yes` writes the record, budgets.json, from a full run of all lessons.
+"""
+import json
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+RECORD = Path(os.environ.get("TINYGPT_BUDGETS") or Path(__file__).with_name("budgets.json"))
+FACTOR = 2  # times the recorded peak memory
+HARD_LIMIT = 900  # seconds for a lesson, on any machine
+STARTED, PEAKS = {}, {}  # {path: when its first cell was set up}, {path: MiB}
+
+
+def peak_memory(pid):
+    """The most memory, in MiB, that this process has held; where the system keeps no such record, what it holds now."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().split("\n")
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        return psutil.Process(pid).memory_info().rss / 2**20
+
+
+def over_budget(path, peak, seconds):
+    """What this lesson took too much of, in a sentence each; nothing is asked of a notebook that is not in the record."""
+    recorded = json.loads(RECORD.read_text()).get(Path(path).stem) if RECORD.exists() else None
+    if not recorded or Path(path).parent.name == "solutions":
+        return []
+    limit = FACTOR * recorded["peak_mib"]
+    return [f"{Path(path).name} held {peak:.0f} MiB, more than {FACTOR} times the recorded {recorded['peak_mib']:.0f}"] * (peak > limit) + [
+        f"{Path(path).name} took {seconds:.0f} seconds: {HARD_LIMIT} are allowed"
+    ] * (seconds > HARD_LIMIT)
+
+
+def pytest_runtest_setup(item):
+    """Note when the first cell of a notebook begins."""
+    if hasattr(item, "cell"):
+        STARTED.setdefault(item.path, time.monotonic())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item, nextitem):
+    """After each cell look at the kernel's memory; after the last one judge."""
+    kernel = getattr(item.parent, "kernel", None)
+    if not hasattr(item, "cell") or kernel is None:
+        return
+    try:
+        PEAKS[item.path] = max(PEAKS.get(item.path, 0), peak_memory(kernel.km.provisioner.pid))
+    except (AttributeError, TypeError, psutil.Error):  # the kernel is gone: nbval says so
+        pass
+    if nextitem is None or nextitem.path != item.path:
+        if complaints := over_budget(item.path, PEAKS.get(item.path, 0), time.monotonic() - STARTED[item.path]):
+            pytest.fail("; ".join(complaints), pytrace=False)
