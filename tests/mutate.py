@@ -15,10 +15,7 @@ from queue import Queue
 
 import lessons
 
-TESTS = (
-    "tests/test_text.py", "tests/test_model.py", "tests/test_writing.py",
-    "tests/test_training_well.py::test_at_the_scaled_start_every_block_lets_the_stream_through_and_learns_from_the_first_step",
-)  # fmt: skip
+TESTS = ("tests/test_text.py", "tests/test_model.py", "tests/test_writing.py")
 SECONDS = 120  # for one mutation
 WORKERS = 2
 MUTATIONS = [  # (kind, what stands there - exactly once -, what replaces it)

@@ -31,6 +31,7 @@ from tinygpt import (
     count_parameters,
     first_changed,
     init_normal,
+    init_scaled,
     next_token_loss,
     operations_per_token,
     train,
@@ -679,6 +680,20 @@ def test_the_first_weights_are_whatever_init_makes_them(tie_weights):
     model = GPT(GPTConfig(V, T, C, H, 1, tie_weights=tie_weights), init=ones)
     assert (model.token_embedding.weight == 1).all()
     assert (model.lm_head.weight == (1 if tie_weights else 2)).all()  # the shared table is the embedding's
+
+
+def test_the_scaled_first_weights_keep_the_size_of_a_signal_and_leave_the_stream_alone():
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(vocab_size=200, block_size=64, n_embd=128, n_layer=2), init_scaled)
+    for name, module in model.named_modules():
+        if name.endswith(("attn.proj", "ffwd.contract")):
+            assert not module.weight.any(), name
+        elif isinstance(module, nn.Linear):
+            assert module.weight.std().item() == pytest.approx(module.in_features**-0.5, rel=0.03), name
+        elif isinstance(module, nn.Embedding):
+            assert module.weight.std().item() == pytest.approx(0.02, rel=0.03), name
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            assert not module.bias.any(), name
 
 
 def test_init_normal_takes_any_model():
