@@ -1,8 +1,8 @@
 """make grade: run handed-in lessons, each in a kernel and a folder of its own, and write which exercises passed.
 
 A hand-in runs with the quick parameters of its lesson, beside the project's own checks.py. What it does to itself - loops,
-crashes, floods, files - stays in its own rows of the table. It is no prison: whoever hands in can run any program under
-your account, so grade strangers' work in a container or under an account made for it.
+crashes, floods, files - stays in its own rows of the table. On Linux it can write in its own folder only (confined.py). It is
+no prison: it can read what you can read, and use the network, so grade strangers' work under an account made for it.
 """
 import argparse
 import asyncio
@@ -30,6 +30,7 @@ sys.path.insert(0, str(lessons.NOTEBOOKS))
 import checks
 from workbench import write_atomically
 
+CONFINED = Path(__file__).with_name("confined.py")
 COLUMNS = ("who", "exercise", "passed", "message")
 CELL_SECONDS, SECONDS, MEBIBYTES = 30, 180, 3000  # limits for a cell, a hand-in, and its memory
 RETRIES = 3  # times that a hand-in is run again without a cell that ended its kernel
@@ -99,14 +100,22 @@ def lesson_of(nb):
 class Client(NotebookClient):
     """Runs every cell, whatever the earlier ones did, and interrupts the ones that take or print too much."""
 
-    def __init__(self, nb, cell_seconds, **options):
+    def __init__(self, nb, cell_seconds, folder):
         super().__init__(
             nb, timeout=cell_seconds, interrupt_on_timeout=True, allow_errors=True, kernel_name="python3", record_timing=False,
-            store_widget_state=False, extra_arguments=lessons.QUIET_KERNEL, **options,
+            store_widget_state=False, extra_arguments=lessons.QUIET_KERNEL,
+            resources={"metadata": {"path": str(folder / "notebooks")}},
         )  # fmt: skip
         self.log.setLevel("CRITICAL")
+        self.folder = folder
         self.shown, self.flooded, self.place = Counter(), set(), 0
         self.on_cell_start = self._note
+
+    def create_kernel_manager(self):
+        """A kernel that is confined to the folder."""
+        manager = super().create_kernel_manager()
+        manager.kernel_spec.argv = [sys.executable, str(CONFINED), str(self.folder), "-f", "{connection_file}"]
+        return manager
 
     def _note(self, cell, cell_index):
         self.place = cell_index
@@ -191,7 +200,7 @@ def attempt(nb, files, limits):
     for path, data in files.items():
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_bytes(data)
-    client = Client(nb, limits.cell_seconds, resources={"metadata": {"path": str(folder / "notebooks")}})
+    client = Client(nb, limits.cell_seconds, folder)
     watchdog = Watchdog(client, limits.seconds, limits.memory)
     watchdog.start()
     stopped, ended = {}, ""

@@ -1,8 +1,9 @@
-"""make grade: ten hand-ins, most of them broken, and each spoils only its own rows."""
+"""make grade: hand-ins, most of them broken in ways of their own, and each spoils only its own rows."""
 import csv
 import tempfile
 
 import checks
+import confined
 import grade
 import lessons
 import nbformat
@@ -27,6 +28,7 @@ HAND_INS = {  # {who: what stands before the check of 01.3}
     "spoils files": "import pathlib, shutil\n[path.unlink() for path in pathlib.Path('.').glob('*.py')]\nshutil.rmtree('../data')\npathlib.Path('junk').write_text('x')\n",
     "leaves a process": LEAVES_A_PROCESS,
     "cannot be parsed": "def f(:\n",
+    "writes elsewhere": "open(OUTSIDE, 'a').write('x')\n",
 }
 ALL = ["01.1", "01.2", "01.3", "01.4", "01.5"]
 
@@ -46,7 +48,10 @@ def project_files():
 def marked(tmp_path_factory):
     """{who: {exercise: (passed, message)}} of one marking of all the hand-ins, and what was left behind."""
     folder, temporary = tmp_path_factory.mktemp("hand ins"), tmp_path_factory.mktemp("temporary")
+    outside = folder / "somebody elses.txt"
+    outside.write_text("mine")
     for who, before in HAND_INS.items():
+        before = before.replace("OUTSIDE", repr(str(outside)))
         nbformat.write(hand_in(before), folder / f"{who}.ipynb")
     without = {label: answer for label, answer in RIGHT.items() if label != "01.3"}
     nbformat.write(hand_in(answers=without), folder / "deleted a cell.ipynb")
@@ -60,6 +65,8 @@ def marked(tmp_path_factory):
     finally:
         tempfile.tempdir = None
     assert project_files() == before
+    if confined.version():
+        assert outside.read_text() == "mine"
     assert not list(temporary.iterdir())
     found = {}
     for row in csv.DictReader(out.read_text(encoding="utf-8-sig").splitlines()):
@@ -90,6 +97,7 @@ def test_what_a_cell_does_leaves_the_other_exercises_alone(marked, who):
         ("spoils files", "yes", ""),
         ("leaves a process", "yes", ""),
         ("cannot be parsed", "no", "its cell failed before the check: SyntaxError"),
+        ("writes elsewhere", "no" if confined.version() else "yes", "PermissionError" if confined.version() else ""),
         ("deleted a cell", "no", "its check is not called: was the cell deleted?"),
         ("wrong", "no", "not done yet"),
     ],
