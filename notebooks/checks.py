@@ -807,6 +807,8 @@ def check_epoch_starts(answer):
         if len(wanted) > 40:
             expect(starts != wanted, case + "the starts come in the order of the text: shuffle them")
             expect(starts != wanted[::-1], case + "the starts come from back to front: shuffle them")
+            first = starts.index(0)
+            expect(starts[first:] + starts[:first] != wanted, case + "the order of the text only begins at another place: shuffle the starts")
             expect(both[0] != both[1], case + "the order is the same at every call: is a seed set inside the function?")
 
 

@@ -152,6 +152,7 @@ WRONG = {
         (lambda N, T: torch.randperm(N // T) * T, "no room for T + 1"),
         (lambda N, T: torch.arange(0, N - T, T), "in the order of the text"),
         (lambda N, T: torch.arange(0, N - T, T).flip(0), "from back to front"),
+        (lambda N, T: torch.arange(0, N - T, T).roll(3), "begins at another place"),
         (lambda N, T: torch.randperm((N - 1) // T), "numbers of the windows"),
         (lambda N, T: torch.randperm(N - T), "ALL possible starts"),
         (lambda N, T: torch.randint((N - 1) // T, ((N - 1) // T,)) * T, "comes twice"),
