@@ -27,10 +27,10 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help lab test run slides html grade bench mutate execute clean
+.PHONY: help lab test test-browser run slides html grade bench mutate execute clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo 'Settings, all optional, for instance  make run LESSON=07 PARAMS="preset=medium max_iters=100":'
 	@echo '  LESSON=07          for run and execute: only these lessons ("03 07" for two)'
@@ -68,7 +68,10 @@ lab: $(STAMP) ## open the lessons in JupyterLab
 
 test: $(TEST_STAMP) $(SLIDE_STAMP) ## run all tests, and every lesson with its stored outputs compared
 	PYTHONPATH=tests OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q --durations=15 -p no:cacheprovider -p budgets \
-	    --nbval --nbval-current-env --nbval-cell-timeout=600 tests $(LESSONS) $(SOLUTIONS)
+	    --ignore=tests/test_browser.py --nbval --nbval-current-env --nbval-cell-timeout=600 tests $(LESSONS) $(SOLUTIONS)
+
+test-browser: $(TEST_STAMP) ## run every lesson in JupyterLab in a real browser: runs/browser/
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -p no:cacheprovider tests/test_browser.py
 
 run: $(STAMP) ## run the lessons into runs/; one table of times, memory and losses
 	@$(BIN)/python tests/run.py --lesson '$(LESSON)' --params '$(PARAMS)' --record '$(RECORD)'

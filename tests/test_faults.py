@@ -1,7 +1,5 @@
 """Faults that no reader should notice: killed at any moment, a full disk, hostile files, odd folders, a clock that jumps."""
-import http.client
 import io
-import json
 import multiprocessing
 import os
 import random
@@ -14,6 +12,7 @@ import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+import browser
 import lessons
 import psutil
 import pytest
@@ -176,54 +175,15 @@ def test_weights_that_do_not_fit_the_shape_beside_them_are_refused_in_one_senten
 # ---- JupyterLab is for this machine, and asks for its token -----------------------------------
 
 
-def command_of(target):
-    """The command that `make target` runs, without the interpreter."""
-    shown = subprocess.run(["make", "-n", target], cwd=lessons.ROOT, check=True, capture_output=True, text=True).stdout
-    line = next(line for line in shown.split("\n") if "-m jupyterlab" in line)
-    return line.split()[1:]
-
-
 def test_make_lab_listens_on_this_machine_only_and_asks_for_its_token(tmp_path):
-    arguments = command_of("lab")
-    assert not [word for word in arguments if "ip=" in word or "token" in word or "password" in word or "allow" in word]
-    environment = os.environ | {"JUPYTER_RUNTIME_DIR": str(tmp_path), "JUPYTER_CONFIG_DIR": str(tmp_path)}
-    as_root = ["--allow-root"] * (os.geteuid() == 0)
-    lab = subprocess.Popen(
-        [sys.executable, *arguments, "--no-browser", "--port=0", *as_root], cwd=lessons.ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )  # fmt: skip
-    try:
-        info = wait_for(lambda: next(tmp_path.glob("jpserver-*.json"), None))
-        server = wait_for(lambda: json.loads(info.read_text() or "null"))
+    assert not [word for word in browser.command_of_lab() if "ip=" in word or "token" in word or "password" in word or "allow" in word]
+    with browser.running_lab(lessons.ROOT, tmp_path) as (lab, server):
         sockets = [place.laddr.ip for place in psutil.Process(lab.pid).net_connections() if place.status == psutil.CONN_LISTEN]
         assert sockets and set(sockets) <= {"127.0.0.1", "::1"}
         assert server["token"]
-        assert status(server, "/api/contents") == 403
-        assert status(server, "/api/contents?token=wrong") == 403
-        assert status(server, f"/api/contents?token={server['token']}") == 200
-    finally:
-        lab.terminate()
-        lab.wait(30)
-
-
-def wait_for(look, seconds=60):
-    stop = time.monotonic() + seconds
-    while time.monotonic() < stop:
-        if found := look():
-            return found
-        time.sleep(0.1)
-    raise TimeoutError("it did not happen")
-
-
-def status(server, address):
-    def ask():
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", server["port"], timeout=20)
-            connection.request("GET", address)
-            return connection.getresponse().status
-        except ConnectionError:
-            return None
-
-    return wait_for(ask)
+        assert browser.status(server, "/api/contents") == 403
+        assert browser.status(server, "/api/contents?token=wrong") == 403
+        assert browser.status(server, f"/api/contents?token={server['token']}") == 200
 
 
 # ---- Odd surroundings -------------------------------------------------------------------------

@@ -121,6 +121,12 @@ def test_a_lesson_past_its_hard_limit_fails(tmp_path, monkeypatch):
     assert budgets.over_budget(tmp_path / "07_probe.ipynb", 80, 901) == ["07_probe.ipynb took 901 seconds: 900 are allowed"]
 
 
+def test_every_lesson_has_a_budget():
+    recorded = json.loads(budgets.RECORD.read_text())
+    assert list(recorded) == [path.stem for path in lessons.LESSONS]
+    assert all(0 < entry["seconds"] < budgets.HARD_LIMIT and 100 < entry["peak_mib"] < 2000 for entry in recorded.values())
+
+
 # ---- papermill, make run, make execute --------------------------------------------------------
 
 
