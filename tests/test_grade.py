@@ -61,7 +61,7 @@ def marked(tmp_path_factory):
     before, out = project_files(), folder / "grades.csv"
     tempfile.tempdir = str(temporary)
     try:
-        assert grade.main([str(folder), "--out", str(out), "--cell-seconds", "4", "--seconds", "20", "--memory", "1500"]) == 0
+        assert grade.main([str(folder), "--out", str(out), "--cell-seconds", "12", "--seconds", "45", "--memory", "1500"]) == 0
     finally:
         tempfile.tempdir = None
     assert project_files() == before
@@ -89,7 +89,7 @@ def test_what_a_cell_does_leaves_the_other_exercises_alone(marked, who):
     [
         ("right", "yes", ""),
         ("loops", "no", "its cell took too long and was stopped"),
-        ("will not stop", "no", "the notebook ran longer than 20 seconds"),
+        ("will not stop", "no", "the notebook ran longer than 45 seconds"),
         ("dies", "no", "it ended its own kernel"),
         ("leaves", "yes", ""),  # a kernel under a program stays
         ("floods", "no", "it printed more than 1,000,000 characters"),
