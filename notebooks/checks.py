@@ -174,6 +174,16 @@ def number(answer):
     return float(answer)
 
 
+def verdict(answer, *arguments, on="everything"):
+    """Whether the answer's function says True of these arguments; Wrong where it says anything but True or False."""
+    said = ask(answer, *arguments)
+    if isinstance(said, torch.Tensor):
+        expect(said.numel() == 1, f"your function returns {said.numel()} truth values: one for {on} is wanted, `.all()` makes it")
+        said = said.item()
+    expect(isinstance(said, int) and said in (0, 1), f"your function returns {_short(said)}: True or False is wanted")
+    return bool(said)
+
+
 def tensor(value, shape, name="the result"):
     """The value, if it is a tensor of this shape without nan; else Wrong, which gives both shapes."""
     expect(isinstance(value, torch.Tensor), f"{name} is {_short(value)}, not a tensor")
@@ -496,10 +506,7 @@ def check_rows_sum_to_one(answer):
             (counts, False, "a table of counts is accepted: is it ever compared with 1?"),
         ]
         for probs, wanted, message in cases:
-            verdict = ask(answer, probs)
-            if isinstance(verdict, torch.Tensor):
-                expect(verdict.numel() == 1, f"your function returns {verdict.numel()} truth values: one for the whole table is wanted (`.all()`)")
-            expect(bool(verdict) == wanted, message)
+            expect(verdict(answer, probs, on="the whole table") == wanted, message)
 
 
 # ---- 02 · Tokenizer ---------------------------------------------------------------------------
@@ -846,10 +853,7 @@ def check_targets_are_right(answer):
         (data, back_x, back_y, False, "windows that read the text backwards are accepted: they stand nowhere in data"),
     ]
     for text, inputs, targets, wanted, message in cases:
-        verdict = ask(answer, text, inputs.contiguous(), targets.contiguous())
-        if isinstance(verdict, torch.Tensor):
-            expect(verdict.numel() == 1, f"your function returns {verdict.numel()} truth values: one for the whole batch is wanted (`.all()`)")
-        expect(bool(verdict) == wanted, message)
+        expect(verdict(answer, text, inputs.contiguous(), targets.contiguous(), on="the whole batch") == wanted, message)
 
 
 # ---- 04 · One attention head ------------------------------------------------------------------
@@ -1019,13 +1023,9 @@ def check_hides_the_future(answer):
         ]
         for layer, wanted, message in cases:
             given_x = x.clone()
-            verdict = ask(answer, layer, given_x)
+            said = verdict(answer, layer, given_x, on="the whole layer")
             expect(torch.equal(given_x, x), "your function writes into x: work on a clone, the caller still needs the old one")
-            if isinstance(verdict, torch.Tensor):
-                expect(verdict.numel() == 1, f"your function returns {verdict.numel()} truth values: one for the whole layer is wanted (`.all()`)")
-                verdict = verdict.item()
-            expect(isinstance(verdict, int) and verdict in (0, 1), f"your function returns {_short(verdict)}: True or False is wanted")
-            expect(bool(verdict) == wanted, message + hint)
+            expect(said == wanted, message + hint)
 
 
 # ---- 05 · Several heads -----------------------------------------------------------------------
@@ -1209,13 +1209,9 @@ def check_hears_the_past(answer):
         ]
         for layer, wanted, message in cases:
             given_x = x.clone()
-            verdict = ask(answer, layer, given_x)
+            said = verdict(answer, layer, given_x, on="the whole layer")
             expect(torch.equal(given_x, x), "your function writes into x: work on a clone, the caller still needs the old one")
-            if isinstance(verdict, torch.Tensor):
-                expect(verdict.numel() == 1, f"your function returns {verdict.numel()} truth values: one for the whole layer is wanted")
-                verdict = verdict.item()
-            expect(isinstance(verdict, int) and verdict in (0, 1), f"your function returns {_short(verdict)}: True or False is wanted")
-            expect(bool(verdict) == wanted, message)
+            expect(said == wanted, message)
 
 
 # ---- 06 · Blocks ------------------------------------------------------------------------------
@@ -1610,10 +1606,7 @@ def check_starts_well(answer):
         (for_nine, nine, False, "with V = 9 a first loss far from ln V is accepted"),
     ]
     for logits, wanted_ids, wanted, message in cases:
-        verdict = ask(answer, logits, wanted_ids)
-        if isinstance(verdict, torch.Tensor):
-            expect(verdict.numel() == 1, f"your function returns {verdict.numel()} truth values: one for the mean loss is wanted")
-        expect(bool(verdict) == wanted, message)
+        expect(verdict(answer, logits, wanted_ids, on="the mean loss") == wanted, message)
 
 
 @exercise("07.5")
@@ -1660,10 +1653,7 @@ def check_knows_positions(answer):
     cases.append((cancelled, False, "a model is accepted in which positions enter the stream but never reach the logits (its norms take away what is the same in all channels): look at what comes out at the end"))
     for model, wanted, message in cases:
         kept = copy.deepcopy(model.state_dict())
-        verdict = ask(answer, model)
-        if isinstance(verdict, torch.Tensor):
-            expect(verdict.numel() == 1, f"your function returns {verdict.numel()} truth values: one for the whole model is wanted")
-        expect(bool(verdict) == wanted, message)
+        expect(verdict(answer, model, on="the whole model") == wanted, message)
         expect(_same(kept, model.state_dict()), "the model is no longer what it was: a test must not change what it tests")
 
 
@@ -1900,10 +1890,7 @@ def check_writes_the_same(answer):
                     if "norm" in name and name.endswith("weight"):
                         p.add_(1)
             writer = {"itself": model, "tinygpt": Cached(model)}.get(fault) or _Writer(model, fault)
-            verdict = ask(answer, model, writer)
-            if isinstance(verdict, torch.Tensor):
-                expect(verdict.numel() == 1, f"your function returns {verdict.numel()} truth values: one for the writer is wanted")
-            expect(bool(verdict) == wanted, message)
+            expect(verdict(answer, model, writer, on="the writer") == wanted, message)
 
 
 # ---- 09 · Training well -----------------------------------------------------------------------
@@ -2120,10 +2107,7 @@ def check_resumes_exactly(answer):
         ("digits", {}, False, "a training that keeps its weights with six digits only is accepted: bit for bit means no tolerance"),
     ]
     for fault, more, wanted, message in cases:
-        verdict = ask(answer, program(fault, **more))
-        if isinstance(verdict, torch.Tensor):
-            expect(verdict.numel() == 1, f"your function returns {verdict.numel()} truth values: one for the whole training is wanted (`torch.equal`)")
-        expect(bool(verdict) == wanted, message)
+        expect(verdict(answer, program(fault, **more), on="the whole training") == wanted, message)
 
 
 # ---- 10 · Looking inside ----------------------------------------------------------------------
@@ -2296,10 +2280,7 @@ def check_maps_are_causal(answer):
             (one_place, False, "one row of one map looks one place ahead, and the maps are accepted: look at every row of every text"),
         ]
         for weights, wanted, message in cases:
-            verdict = ask(answer, weights)
-            if isinstance(verdict, torch.Tensor):
-                expect(verdict.numel() == 1, f"your function returns {verdict.numel()} truth values: one for all maps together is wanted (`.all()`)")
-            expect(bool(verdict) == wanted, message)
+            expect(verdict(answer, weights, on="all maps together") == wanted, message)
 
 
 # ---- 11 · Fine-tuning -------------------------------------------------------------------------
@@ -2495,10 +2476,7 @@ def check_will_train(answer):
         (thawed, second_only, False, "a layer is left out of the optimizer, though it needs a gradient, and this is accepted: go through the parameters of the MODEL, and look for each of them in the optimizer"),
     ]
     for model, optimizer, wanted, message in cases:
-        verdict = ask(answer, model, optimizer)
-        if isinstance(verdict, torch.Tensor):
-            expect(verdict.numel() == 1, f"your function returns {verdict.numel()} truth values: one is wanted")
-        expect(bool(verdict) == wanted, message)
+        expect(verdict(answer, model, optimizer) == wanted, message)
 
 
 # ---- 12 · Scaling -----------------------------------------------------------------------------
@@ -2645,7 +2623,4 @@ def check_is_shared(answer):
         (batch, [batch[:7], batch[7:]], False, "parts of 7 and 5 rows are accepted: the mean of their means is not the mean of the whole"),
     ]
     for batch, parts, wanted, message in cases:
-        verdict = ask(answer, batch, parts)
-        if isinstance(verdict, torch.Tensor):
-            expect(verdict.numel() == 1, f"your function returns {verdict.numel()} truth values: one is wanted")
-        expect(bool(verdict) == wanted, message)
+        expect(verdict(answer, batch, parts) == wanted, message)

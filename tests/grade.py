@@ -228,13 +228,15 @@ def run(nb, number, files, limits):
     quick = lessons.QUICK[number] | {"corpus": "six_plays", "device": "cpu"}
     after = next((place for place, cell in enumerate(nb.cells, 1) if "parameters" in cell.metadata.tags), 0)
     nb.cells.insert(after, nbformat.v4.new_code_cell("\n".join(f"{name} = {value!r}" for name, value in quick.items())))
-    stopped, ended = {}, True
-    while ended and len(stopped) <= RETRIES:
+    stopped = {}
+    for _ in range(1 + RETRIES):
         executed = copy.deepcopy(nb)
         for place in stopped:
             executed.cells[place].source = ""
         news, ended = attempt(executed, files, limits)
         stopped |= news
+        if not ended:
+            break
     return executed, stopped
 
 

@@ -1,4 +1,5 @@
 """make grade: hand-ins, most of them broken in ways of their own, and each spoils only its own rows."""
+import argparse
 import csv
 import tempfile
 
@@ -143,7 +144,13 @@ def test_a_lesson_as_it_is_handed_out_and_in_is_marked(tmp_path):
     assert row[1] == "01.1" and [message for *_, message in rows] == [checks.OPEN] * 5
 
 
-def grade_limits():
-    import argparse
+def test_a_hand_in_that_never_runs_is_given_up(monkeypatch):
+    tries = []
+    monkeypatch.setattr(grade, "attempt", lambda *given: tries.append(given) or ({0: "it could not be run"}, True))
+    rows = grade.grade("somebody", nbformat.writes(hand_in()).encode(), {}, grade_limits())
+    assert len(tries) == 1 + grade.RETRIES
+    assert {passed for _, _, passed, _ in rows} == {"no"}
 
+
+def grade_limits():
     return argparse.Namespace(cell_seconds=grade.CELL_SECONDS, seconds=grade.SECONDS, memory=grade.MEBIBYTES)

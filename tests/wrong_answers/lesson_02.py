@@ -46,17 +46,6 @@ def join_and_grow(texts, tokenizer):
     return [i for text in texts for i in tokenizer.encode(text) + [tokenizer.vocab_size - 1]]
 
 
-def part(ids, tokenizer):
-    texts, text = [], []
-    for i in ids:
-        if i == tokenizer.vocab_size:
-            texts.append(tokenizer.decode(text))
-            text = []
-        else:
-            text.append(i)
-    return texts
-
-
 def part_and_rest(ids, tokenizer):
     texts, text = [], []
     for i in ids:
@@ -66,6 +55,10 @@ def part_and_rest(ids, tokenizer):
         else:
             text.append(i)
     return texts + [tokenizer.decode(text)]
+
+
+def part(ids, tokenizer):
+    return part_and_rest(ids, tokenizer)[:-1]
 
 
 WRONG = {
