@@ -121,6 +121,14 @@ def test_a_lesson_past_its_hard_limit_fails(tmp_path, monkeypatch):
     assert budgets.over_budget(tmp_path / "07_probe.ipynb", 80, 901) == ["07_probe.ipynb took 901 seconds: 900 are allowed"]
 
 
+def test_memory_is_not_judged_where_a_gpu_takes_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(budgets, "RECORD", tmp_path / "budgets.json")
+    budgets.RECORD.write_text(json.dumps({"07_probe": {"peak_mib": 80}}))
+    for device, judged in (("cpu", True), ("cuda", False), ("mps", False)):
+        monkeypatch.setenv("TINYGPT_DEVICE", device)
+        assert bool(budgets.over_budget(tmp_path / "07_probe.ipynb", 161, 1)) == judged
+
+
 def test_every_lesson_has_a_budget():
     recorded = json.loads(budgets.RECORD.read_text())
     assert list(recorded) == [path.stem for path in lessons.LESSONS]
