@@ -413,8 +413,8 @@ def save_checkpoint(path, model, optimizer=None, generator=None, **notes):
         "notes": json.dumps(notes),
     }
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: torch.save(state, file))
     except (OSError, RuntimeError) as error:
         raise OSError(f"the checkpoint {path} could not be written ({error}): what stood there before is untouched") from None

@@ -16,15 +16,16 @@ PICTURES = lessons.ROOT / "runs" / "browser"
 READY = "window.jupyterapp && jupyterapp.shell.currentWidget?.content?.model && jupyterapp.shell.currentWidget.sessionContext?.isReady"
 RUN = "jupyterapp.shell.currentWidget.sessionContext.ready.then(() => jupyterapp.commands.execute('notebook:run-all-cells')).then(() => 0)"
 STOP = "jupyterapp.shell.currentWidget.sessionContext.shutdown().then(() => 0)"
+MODEL = "jupyterapp.shell.currentWidget.content.model.toJSON()"
 PICTURE = """() => [...document.querySelectorAll('.jp-NotebookPanel:not(.lm-mod-hidden) img')].map(
   picture => [picture.alt || picture.src.slice(0, 60), picture.complete && picture.naturalWidth > 0])"""
 
 
-def quick(path):
-    """Put the quick parameters into the lesson's parameters cell."""
+def quick(path, **more):
+    """Put the quick parameters, and others, into the lesson's parameters cell."""
     nb = nbformat.read(path, 4)
     (cell,) = [cell for cell in nb.cells if "parameters" in cell.metadata.get("tags", [])]
-    given = lessons.QUICK[lessons.number(path)] | {"device": "cpu"}
+    given = lessons.QUICK[lessons.number(path)] | {"device": "cpu"} | more
     cell.source += "\n" + "\n".join(f"{name} = {value!r}" for name, value in given.items())
     nbformat.write(nb, path)
 
@@ -42,8 +43,11 @@ def lab(tmp_path_factory):
         yield opened, address
 
 
-def run_all(lab, path):
-    """Open the notebook, run all cells, scroll through it; returns the page, its cells, and all complaints."""
+def run_all(lab, path, meanwhile=None):
+    """Open the notebook, run all cells, scroll through it; returns the page, its cells, and all complaints.
+
+    `meanwhile(page)` is done while the cells run.
+    """
     opened, address = lab
     page, complaints = opened.new_page(viewport={"width": 1200, "height": 1400}), []
     page.on("pageerror", lambda error: complaints.append(f"page error: {error}"))
@@ -51,8 +55,11 @@ def run_all(lab, path):
     page.goto(address(path))
     page.wait_for_function(READY, timeout=60_000)
     page.set_default_timeout(600_000)
-    page.evaluate(RUN)
-    cells = [cell for cell in page.evaluate("jupyterapp.shell.currentWidget.content.model.toJSON()")["cells"] if cell["cell_type"] == "code"]
+    page.evaluate(f"window.allRun = {RUN}; 0")
+    if meanwhile:
+        meanwhile(page)
+    page.evaluate("window.allRun")
+    cells = [cell for cell in page.evaluate(MODEL)["cells"] if cell["cell_type"] == "code"]
     for cell in cells:
         name = cell["source"].split("\n")[0][:60]
         complaints += [f"{name!r}: {output['ename']}: {output['evalue']}" for output in cell["outputs"] if output["output_type"] == "error"]
@@ -106,6 +113,24 @@ def test_the_sliders_of_lesson_08_move_and_the_figure_changes(lab):
 def figures(page):
     """The pictures that the sliders draw."""
     return page.locator("img.widget-image, .widget-image img").evaluate_all("all => all.map(picture => picture.src)")
+
+
+def test_the_stop_button_ends_a_training_and_the_cells_below_work_with_its_model(lab):
+    opened, address = lab
+    path = shutil.copy(lessons.find("07"), address.root / "quick" / "07_stopped.ipynb")
+    quick(path, max_iters=1_000_000, eval_interval=500_000)
+
+    def press(page):
+        page.wait_for_function(f"JSON.stringify({MODEL}).includes('/1000000 steps')", polling=1000, timeout=300_000)
+        page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) [data-command='notebook:interrupt-kernel']").first.click()
+
+    page, cells, complaints = run_all(lab, "quick/07_stopped.ipynb", press)
+    said = [output["text"] for cell in cells for output in cell["outputs"] if output["output_type"] == "stream"]
+    page.screenshot(path=PICTURES / "07_stopped.png")
+    assert not complaints
+    assert sum("Stopped before step" in text and "the model is kept as it is" in text for text in said) == 1
+    page.evaluate(STOP)
+    page.close()
 
 
 def test_a_notebook_that_fails_is_noticed(lab, tmp_path):

@@ -1,4 +1,5 @@
 """Faults that no reader should notice: killed at any moment, a full disk, hostile files, odd folders, a clock that jumps."""
+import contextlib
 import io
 import multiprocessing
 import os
@@ -7,9 +8,11 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 
 import browser
@@ -133,6 +136,65 @@ def test_a_disk_that_is_full_keeps_the_old_checkpoint(tmp_path):
     process.join()
     assert workbench.load_checkpoint(path, model) == {"step": 1}
     assert [entry.name for entry in tmp_path.iterdir()] == ["model.pt"]
+
+
+# ---- Read-only ---------------------------------------------------------------------------------
+
+
+def as_nobody(work, said):
+    """Do the work as a user who owns nothing, and put what it returned, printed or complained into `said`."""
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        try:
+            result = work()
+        except OSError as error:
+            result = str(error)
+    said.put((result, shown.getvalue()))
+
+
+def in_a_process_of_nobody(work):
+    """(what work() returns, or the OSError's message; what it printed), by a user for whom read-only is read-only."""
+    said = FORK.Queue()
+    process = FORK.Process(target=as_nobody, args=(work, said))
+    process.start()
+    answer = said.get(timeout=60)
+    process.join()
+    return answer
+
+
+@pytest.fixture
+def read_only():
+    """A folder that everybody may read and nobody may write."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "data")
+        path.mkdir()
+        os.chmod(folder, 0o755)
+        yield path
+        path.chmod(0o755)
+
+
+def test_a_project_in_a_read_only_folder_still_has_its_text_and_one_line_says_that_it_is_not_kept(data, read_only, monkeypatch):
+    monkeypatch.setattr(workbench, "DATA", read_only)
+    read_only.chmod(0o555)
+    corpus, shown = in_a_process_of_nobody(lambda: workbench.load_corpus("tinyshakespeare"))
+    assert corpus == ("tinyshakespeare", TEXT.decode())
+    assert shown == "The text is here but could not be kept in data/ (Permission denied): the next run loads it again.\n"
+    assert not list(read_only.iterdir())
+
+
+@pytest.mark.parametrize("place", ["model.pt", "new/folder/model.pt"])
+def test_a_checkpoint_in_a_read_only_folder_is_refused_in_one_sentence_and_the_old_one_stays(read_only, place):
+    model = GPT(CONFIG)
+    workbench.save_checkpoint(read_only / "model.pt", model, step=1)
+    read_only.chmod(0o555)
+    (read_only / "model.pt").chmod(0o444)
+    said, _ = in_a_process_of_nobody(lambda: workbench.save_checkpoint(read_only / place, model, step=2))
+    assert "could not be written" in said and "Permission denied" in said and "\n" not in said
+    assert workbench.load_checkpoint(read_only / "model.pt", model) == {"step": 1}
 
 
 # ---- Hostile files ----------------------------------------------------------------------------
