@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import random
 import resource
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -90,6 +92,37 @@ def test_eight_processes_that_download_at_once_all_get_the_text(data):
     with FORK.Pool(8) as pool:
         assert pool.map(workbench.load_corpus, ["tinyshakespeare"] * 8) == [("tinyshakespeare", TEXT.decode())] * 8
     assert sorted(path.name for path in data.iterdir()) == ["six_plays.txt", "tinyshakespeare.txt"]
+
+
+@pytest.fixture
+def certificate(tmp_path_factory):
+    """(certificate, key) for 127.0.0.1, signed by nobody."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is needed to make a certificate")
+    folder = tmp_path_factory.mktemp("certificate")
+    paths = folder / "certificate.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1", "-out", paths[0], "-keyout", paths[1]], check=True, capture_output=True)
+    return paths
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_only_a_server_with_a_trusted_certificate_is_believed(data, certificate, trusted, monkeypatch, capsys):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(workbench, "URL", f"https://127.0.0.1:{server.server_port}/")
+    monkeypatch.delenv("https_proxy", raising=False)
+    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    corpus = workbench.load_corpus("tinyshakespeare")
+    server.shutdown()
+    server.server_close()
+    assert corpus.name == ("tinyshakespeare" if trusted else "six_plays")
+    assert ("CERTIFICATE_VERIFY_FAILED" in capsys.readouterr().out) != trusted
 
 
 def save_again_and_again(path, done):
