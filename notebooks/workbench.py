@@ -178,7 +178,7 @@ def choose_threads():
 
 
 def prepare(corpus="auto", device="auto", seed=1337):
-    """Text, device and a seeded generator for a lesson: (Corpus, 'cpu' or 'cuda', CPU generator); one line says which."""
+    """Text, device and a seeded generator for a lesson: (Corpus, 'cpu', 'cuda' or 'mps', CPU generator); says which."""
     corpus, device = load_corpus(corpus), pick_device(device)
     threads = choose_threads()
     torch.manual_seed(seed)
@@ -211,10 +211,10 @@ class _Watch:
 
 
 def sparkline(values):
-    """A list of numbers as a line of bars, the largest full height.
+    """A list of numbers as a line of bars, from the smallest (lowest bar) to the largest (full height).
 
     >>> sparkline([4, 2, 1])
-    '█▅▁'
+    '█▃▁'
     """
     low, high = min(values, default=0), max(values, default=0)
     return "".join("▁▂▃▄▅▆▇█"[round(7 * (value - low) / ((high - low) or 1))] for value in values)
@@ -275,6 +275,7 @@ class Progress:
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, BLACK = (  # Okabe and Ito
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
 )  # fmt: skip
+DARK_ORANGE = "#9E6A00"  # ORANGE for words: on white they need the contrast
 STYLE = {
     "figure.figsize": (6, 3.5),
     "figure.dpi": 100,
@@ -286,8 +287,11 @@ STYLE = {
     "axes.titlesize": 11,
     "axes.titlelocation": "left",
     "axes.labelsize": 10,
+    "figure.titlesize": 11,
+    "figure.labelsize": 10,
     "lines.linewidth": 1.8,
     "image.cmap": "viridis",
+    "hatch.color": "#C8C8C8",
     "font.size": 9.5,
 }
 plt.rcParams.update(STYLE)
@@ -309,6 +313,9 @@ def show_matrix(matrix, rows=None, columns=None, title="", xlabel="", ylabel="",
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     if rows is not None:
         ax.set_yticks(range(len(rows)), rows)
+        for label in ax.get_yticklabels():
+            if label.get_text() == "␣":
+                label.set_verticalalignment("center")  # the sign hangs below the line, into the next row
     if columns is not None:
         ax.set_xticks(range(len(columns)), columns)
     ax.tick_params(length=0)

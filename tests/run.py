@@ -86,7 +86,7 @@ def main(arguments=None, paths=lessons.LESSONS, folder=lessons.ROOT / "runs"):
     failed = any(row["result"] != "passed" for row in rows)
     if options.record and not failed:
         record = {row["lesson"]: {"seconds": round(row["seconds"]), "peak_mib": round(row["peak_mib"])} for row in rows}
-        budgets.RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        budgets.RECORD.write_text(json.dumps({"imported_mib": round(budgets.imported()), "lessons": record}, indent=1) + "\n", encoding="utf-8")
     return int(failed)
 
 

@@ -99,6 +99,12 @@ def no_machine_detail(path):
     return complaints
 
 
+def timing_tagged(path):
+    """A cell whose output says how long something took is tagged timing: every other output is the same every time."""
+    cells = [cell for cell in lessons.code_cells(lessons.read(path)) if "timing" not in lessons.tags(cell)]
+    return [f"cell {cell.id} shows a time: tag it timing" for cell in cells if any(" gone, " in text for text in lessons.printed(cell))]
+
+
 def made_with_tiny_shakespeare(path):
     """The line of `prepare` names the text; lesson 00, which only checks the setup, may say it otherwise."""
     texts = [text for cell in lessons.code_cells(lessons.read(path)) for text in lessons.printed(cell)]

@@ -57,7 +57,7 @@ def test_every_solution_passes_its_check(path):
 @each_solution
 @pytest.mark.parametrize(
     "check",
-    [stored.valid_format, stored.lean_metadata, stored.small_file, stored.executed_in_order, stored.no_errors, stored.no_machine_detail,
+    [stored.valid_format, stored.lean_metadata, stored.small_file, stored.executed_in_order, stored.no_errors, stored.no_machine_detail, stored.timing_tagged,
      stored.links_exist, stored.code_is_led],
 )  # fmt: skip
 def test_solutions_are_stored_as_the_lessons_are(path, check):

@@ -44,6 +44,10 @@ def test_no_output_tells_of_the_machine_that_made_it(path):
     assert not stored.no_machine_detail(path)
 
 
+def test_what_differs_from_run_to_run_is_tagged_timing(path):
+    assert not stored.timing_tagged(path)
+
+
 def test_the_outputs_were_made_with_tiny_shakespeare(path):
     assert not stored.made_with_tiny_shakespeare(path)
 

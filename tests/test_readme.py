@@ -123,13 +123,25 @@ def rows():
 
 
 def test_the_table_of_lessons_says_what_was_recorded_and_what_the_lessons_print():
-    record = json.loads((lessons.ROOT / "tests" / "budgets.json").read_text())
+    record = json.loads((lessons.ROOT / "tests" / "budgets.json").read_text())["lessons"]
     assert list(rows()) == [lessons.number(path) for path in lessons.LESSONS]
     for path in lessons.LESSONS:
         seconds, losses = rows()[lessons.number(path)]
         results = lessons.results(lessons.read(path))
         assert seconds == record[path.stem]["seconds"]
         assert losses == [round(value, 2) for value in results["rungs"].values()] + ([round(results["train_loss"], 2)] if "train_loss" in results else [])
+
+
+def test_the_ladder_and_the_map_say_what_the_lessons_print():
+    measured = {f"{value:.2f}" for path in lessons.LESSONS for value in lessons.results(lessons.read(path))["rungs"].values()}
+    assert {"4.17", "3.35", "2.48", "2.45", "2.29", "2.04", "1.81", "1.65"} <= measured
+    for picture in ("ladder", "series"):
+        shown = (lessons.ROOT / "img" / f"{picture}.svg").read_text(encoding="utf-8")
+        losses = set(re.findall(r"(?<![\d.−-])[1-4]\.\d\d(?!\d)", re.sub(r"<desc.*?</desc>", "", shown, flags=re.DOTALL)))
+        losses = {loss for loss in losses if re.search(rf">[^<]*{loss}[^<]*<", shown)}
+        assert losses - measured <= {"1.55"}  # the medium model: the table of the section "How good, how fast"
+        assert len(losses & measured) >= 7
+    assert "| 1.547 (21 min) |" in README.read_text(encoding="utf-8")
 
 
 # ---- Elsewhere --------------------------------------------------------------------------------
