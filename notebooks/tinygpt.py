@@ -139,7 +139,8 @@ def learn_merges(words, n_merges):
 
     `words` maps each distinct word to its number of occurrences. The most frequent pair is merged; among
     equals the one with the smallest ids. Fewer merges come back where no pair is left.
-    Source: Sennrich, Haddow and Birch, 2016, arXiv:1508.07909.
+    Source: Sennrich, Haddow and Birch, 2016, arXiv:1508.07909, who start from characters; bytes as in GPT-2
+    (Radford et al., 2019).
     """
     spelled = {word: list(word.encode("utf-8")) for word in words}
     counts, holders, merges = Counter(), defaultdict(set), {}
@@ -312,7 +313,7 @@ class Head(nn.Module):
 
 
 def first_changed(layer, x, changed):
-    """The first position at which layer(x) and layer(changed) differ, both (B, T, ...) -> (B, T, ...); T where none does."""
+    """The first position at which the outputs layer(x) and layer(changed), both (B, T, D), differ; T where none does."""
     same = (layer(x) - layer(changed)).abs().amax(dim=(0, 2)) < 1e-6  # (T)
     return same.int().cumprod(dim=0).sum().item()
 
@@ -529,7 +530,8 @@ class Cached:
         for block in self.blocks:
             q, k, v = block.attn.project(block.norm1(x))
             if start:
-                k, v = (torch.cat(pair, dim=2) for pair in zip(self.memory[block], (k, v)))
+                old_k, old_v = self.memory[block]
+                k, v = torch.cat([old_k, k], dim=2), torch.cat([old_v, v], dim=2)
             self.memory[block] = k, v
             x = x + block.attn.merge(block.attn.attend(q, k, v))
             x = x + block.ffwd(block.norm2(x))

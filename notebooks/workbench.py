@@ -313,9 +313,9 @@ def show_matrix(matrix, rows=None, columns=None, title="", xlabel="", ylabel="",
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     if rows is not None:
         ax.set_yticks(range(len(rows)), rows)
-        for label in ax.get_yticklabels():
-            if label.get_text() == "␣":
-                label.set_verticalalignment("center")  # the sign hangs below the line, into the next row
+        for name in ax.get_yticklabels():
+            if name.get_text() == "␣":
+                name.set_verticalalignment("center")  # the sign hangs below the line, into the next row
     if columns is not None:
         ax.set_xticks(range(len(columns)), columns)
     ax.tick_params(length=0)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import tiktoken
 import torch
+import workbench
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -90,10 +91,11 @@ class Diary(nn.Module):
         return self.table[idx]
 
 
-def test_the_examples_in_the_docstrings_are_true():
-    failed, attempted = doctest.testmod(tinygpt)
+@pytest.mark.parametrize(("module", "least"), [(tinygpt, 4), (workbench, 1)])
+def test_the_examples_in_the_docstrings_are_true(module, least):
+    failed, attempted = doctest.testmod(module)
     assert failed == 0
-    assert attempted >= 4
+    assert attempted >= least
 
 
 # ---- 01 · Bigram ------------------------------------------------------------------------------

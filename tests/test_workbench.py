@@ -577,6 +577,14 @@ def test_progress_shows_the_loss():
         assert progress.bar.postfix == "loss 1.235"
 
 
+@pytest.mark.parametrize(("label", "axes"), [("", 1), ("weight", 2)])
+def test_a_matrix_has_a_colour_bar_only_where_it_is_named(label, axes):
+    ax = workbench.show_matrix([[1.0, 2.0], [3.0, 4.0]], rows=["a", "␣"], columns=["x", "y"], label=label)
+    assert len(ax.figure.axes) == axes
+    assert [name.get_text() for name in ax.get_yticklabels()] == ["a", "␣"]
+    workbench.plt.close(ax.figure)
+
+
 def test_the_stop_button_ends_between_two_steps_says_so_and_is_given_back(capsys):
     before = signal.getsignal(signal.SIGINT)
     progress, finished = workbench.Progress(10), []
