@@ -1,4 +1,5 @@
 """The harness rejects what it must: every check is shown a fault, and a notebook without faults."""
+import ast
 import json
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 import budgets
 import execute
 import lessons
+import mutate
 import nbformat
 import pytest
 import run
@@ -519,3 +521,12 @@ def test_a_helper_that_grew_too_long_or_lost_its_docstrings_is_rejected(course):
     _, helper = course([], [], "def long(x):\n" + "    x += 1\n" * 20 + "    # a comment\n\n" + "y = 1\n" * 300)
     assert taught.too_long(helper) == ["321 lines of code: 320 are allowed", "long has 21 lines of code: 20 are allowed"]
     assert taught.undocumented(helper) == ["long has no docstring"]
+
+
+# ---- make mutate ------------------------------------------------------------------------------
+
+
+def test_every_mutation_can_be_made_and_changes_what_the_code_says():
+    source = (lessons.NOTEBOOKS / "tinygpt.py").read_text(encoding="utf-8")
+    for _, before, after in mutate.MUTATIONS:
+        assert ast.dump(ast.parse(mutate.mutated(source, before, after))) != ast.dump(ast.parse(source))
