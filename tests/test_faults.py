@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -116,6 +117,7 @@ def test_only_a_server_with_a_trusted_certificate_is_believed(data, certificate,
     monkeypatch.setattr(workbench, "URL", f"https://127.0.0.1:{server.server_port}/")
     monkeypatch.delenv("https_proxy", raising=False)
     monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it remembers the certificates of its first request
     if trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     corpus = workbench.load_corpus("tinyshakespeare")

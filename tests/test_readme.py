@@ -102,7 +102,7 @@ def test_the_commands_for_windows_ask_for_what_the_makefile_does(project):
     assert all(f"{path.name}::" in collected for path in lessons.LESSONS + lessons.SOLUTIONS)
 
 
-@pytest.mark.skipif(not (lessons.ROOT / ".git").exists(), reason="this copy of the project is no clone: nothing to clone from")
+@pytest.mark.skipif(not (shutil.which("git") and (lessons.ROOT / ".git").exists()), reason="no git, or this copy of the project is no clone: nothing to clone from")
 def test_the_cell_for_hosted_notebooks_fetches_the_folder_once_and_the_lesson_runs_after_it(tmp_path):
     (cell,) = [block for language, block in BLOCKS if language == "python"]
     cell = cell.replace("ADDRESS-OF-THIS-REPOSITORY", f"'{lessons.ROOT.as_uri()}'")

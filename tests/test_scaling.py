@@ -12,6 +12,7 @@ import time
 
 import lessons
 import parallel
+import psutil
 import pytest
 import torch
 import workbench
@@ -106,9 +107,8 @@ def launch(monkeypatch):
 
 def workers(mark):
     """The processes whose command names the file, torchrun itself excepted."""
-    found = subprocess.run(["pgrep", "-f", f"parallel.py {mark}"], capture_output=True, text=True).stdout.split()
-    named = {pid: open(f"/proc/{pid}/cmdline", "rb").read() for pid in found if os.path.exists(f"/proc/{pid}/cmdline")}
-    return [int(pid) for pid, command in named.items() if b"torch.distributed.run" not in command]
+    found = [(process.pid, process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    return [pid for pid, command in found if f"parallel.py {mark}" in " ".join(command) and "torch.distributed.run" not in command]
 
 
 def wait_for(condition, seconds=60):
@@ -134,7 +134,6 @@ def test_three_processes_train_what_one_trains(launch, tmp_path):
             assert all((p - shared["model"][name]).abs().max() < bound for name, p in alone.state_dict().items())
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
 @pytest.mark.parametrize("victim", ["a worker", "torchrun"])
 def test_when_one_process_is_killed_all_end_and_one_sentence_says_so(launch, tmp_path, victim, monkeypatch):
     mark, raised, popen, torchrun = str(tmp_path / "kept.pt"), [], subprocess.Popen, []
@@ -169,7 +168,6 @@ def test_when_one_process_is_killed_all_end_and_one_sentence_says_so(launch, tmp
             os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
 def test_the_stop_button_while_waiting_ends_all_processes(tmp_path):
     mark = str(tmp_path / "kept.pt")
     waiting = f"import workbench; workbench.launch('parallel.py', 2, {mark!r}, '--corpus', 'six_plays', '--steps', 10**6)"
