@@ -59,7 +59,7 @@ def test_there_are_commands_and_each_is_of_a_kind_that_is_tested():
 def test_make_knows_the_target_and_every_setting(command, project):
     asked = request(command, project)
     explained = shell("make help", project)
-    for setting, value in re.findall(r"(\b[A-Z_]+)=(\"[^\"]*\"|\S+)(?!.* make)", command.split("make ", 1)[1]):
+    for setting in re.findall(r"\b([A-Z_]+)=", command.split("make ", 1)[1]):
         assert f"  {setting}=" in explained
     assert "python" in asked or command == "make help"
     if "make run" in command:
